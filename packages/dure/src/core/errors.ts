@@ -1,0 +1,85 @@
+/** Every code that a {@link DureError} can carry. The list is closed: programs may switch over it. */
+export const errorCodes = [
+  "ASSERTION_FAILED",
+  "COMMIT_IN_DOUBT",
+  "COMMIT_REFUSED",
+  "CONFIGURATION_INVALID",
+  "DEAD_LETTER_NOT_FOUND",
+  "EMBEDDED_POSTGRES_FAILED",
+  "EMBEDDED_POSTGRES_IN_USE",
+  "EVENT_INVALID",
+  "FENCED",
+  "MESSAGE_UNREADABLE",
+  "MESSAGE_VERSION_UNSUPPORTED",
+  "MIGRATION_CHANGED",
+  "MIGRATION_FAILED",
+  "NOT_IN_TRANSACTION",
+  "OUTBOX_SEQUENCE_SET_BACK",
+  "PERMANENT",
+  "RETRYABLE",
+  "SCHEMA_MISSING",
+  "SCHEMA_TOO_NEW",
+  "STEP_COMPENSATED",
+  "STOPPED",
+  "TOO_MANY_KEYS",
+  "TRANSACTION_ENDED",
+  "TRANSPORT_UNAVAILABLE",
+  "UNKNOWN_MESSAGE_TYPE",
+] as const;
+
+/** A member of {@link errorCodes}. */
+export type ErrorCode = (typeof errorCodes)[number];
+
+const brand = Symbol.for("dure.error");
+
+/** The one error class that the library throws when a promise could not be kept. Steer by `code`, never by message. */
+export class DureError extends Error {
+  override readonly name: string = "DureError";
+  readonly code: ErrorCode;
+  readonly [brand] = true;
+
+  constructor(code: ErrorCode, message: string, options?: { readonly cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** Tells a {@link DureError} (optionally of one code) from anything else, across duplicate copies of the library. */
+export function isDureError(error: unknown, code?: ErrorCode): error is DureError {
+  const isOurs = typeof error === "object" && error !== null && brand in error;
+  return isOurs && (code === undefined || (error as DureError).code === code);
+}
+
+/** Thrown by a handler to say: trying again cannot help. The message goes to the dead letters at once. */
+export class PermanentError extends DureError {
+  override readonly name: string = "PermanentError";
+
+  constructor(message: string, options?: { readonly cause?: unknown }) {
+    super("PERMANENT", message, options);
+  }
+}
+
+/** Thrown by a handler to say: try again, and not before `retryAfterMs` (milliseconds) have passed. */
+export class RetryableError extends DureError {
+  override readonly name: string = "RetryableError";
+  readonly retryAfterMs: number | undefined;
+
+  constructor(
+    message: string,
+    options?: { readonly retryAfterMs?: number; readonly cause?: unknown },
+  ) {
+    super("RETRYABLE", message, options);
+    this.retryAfterMs = options?.retryAfterMs;
+  }
+}
+
+/** Stops a loop whose invariant is broken: such an error is a defect of the library and is never retried. */
+export function assert(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new DureError("ASSERTION_FAILED", message);
+}
+
+/** One line about any thrown value, safe for logs and tables: no payloads, no stack, bounded length. */
+export function describeError(error: unknown): string {
+  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  return text.length > 500 ? `${text.slice(0, 497)}...` : text;
+}
