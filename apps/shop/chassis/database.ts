@@ -1,0 +1,43 @@
+import { Pool } from "pg";
+import type { Logger } from "pino";
+import type { ServiceName } from "./config.ts";
+import type { ReadinessCheck } from "./operational-routes.ts";
+
+/** How a service reaches its own database. */
+export interface DatabaseOptions {
+  readonly url: string;
+  /** Becomes `application_name`, so that `pg_stat_activity` says whose connection it is. */
+  readonly service: ServiceName;
+  readonly poolMax: number;
+  readonly logger: Logger;
+}
+
+/**
+ * A pool for one service. A connection that breaks while idle is logged and replaced; without the
+ * listener it would end the process, and in the embedded shop every service with it.
+ */
+export function createDatabasePool(options: DatabaseOptions): Pool {
+  const pool = new Pool({
+    connectionString: options.url,
+    application_name: `shop-${options.service}`,
+    max: options.poolMax,
+    connectionTimeoutMillis: 5000,
+    idleTimeoutMillis: 120_000,
+    maxLifetimeSeconds: 300,
+    // A query that hangs holds one of few connections; no statement of the shop takes so long.
+    statement_timeout: 30_000,
+    keepAlive: true,
+  });
+  pool.on("error", (error) => options.logger.warn({ err: error }, "idle connection lost"));
+  return pool;
+}
+
+/** Ready when the database answers. */
+export function databaseReadiness(pool: Pool): ReadinessCheck {
+  return {
+    name: "database",
+    check: async () => {
+      await pool.query("/* shop:ready */ select 1");
+    },
+  };
+}

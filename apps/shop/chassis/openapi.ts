@@ -1,0 +1,101 @@
+import swagger from "@fastify/swagger";
+import type { SwaggerTransform } from "@fastify/swagger";
+import swaggerUi from "@fastify/swagger-ui";
+import type { FastifyInstance, FastifySchema, RouteOptions } from "fastify";
+import { jsonSchemaTransform } from "fastify-type-provider-zod";
+import { idempotencyKeyLengthMax } from "./idempotency-key.ts";
+import { problemContentType, problemKinds } from "./problem.ts";
+
+/** What the document says about the service as a whole. */
+export interface ApiDescription {
+  readonly title: string;
+  readonly description: string;
+  readonly version: string;
+}
+
+/**
+ * Documents every route that is registered afterwards, as OpenAPI 3.1 at `/openapi.json` and for
+ * people at `/docs`. Tokens, keys and problems are described from the routes' `config`, so that no
+ * route repeats them.
+ */
+export async function describeApi(app: FastifyInstance, api: ApiDescription): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: "3.1.0",
+      info: { ...api },
+      components: {
+        securitySchemes: { bearer: { type: "http", scheme: "bearer", bearerFormat: "JWT" } },
+      },
+    },
+    transform: describeRoute,
+  });
+  await app.register(swaggerUi, { routePrefix: "/docs" });
+}
+
+/** Serves the document itself. */
+export function serveApiDocument(app: FastifyInstance): void {
+  app.get("/openapi.json", { schema: { hide: true }, config: { access: "public" } }, () =>
+    app.swagger(),
+  );
+}
+
+const describeRoute: SwaggerTransform = (route) => {
+  // The transform's types speak of plain Fastify schemas, jsonSchemaTransform's of zod ones.
+  const described = jsonSchemaTransform(route as Parameters<typeof jsonSchemaTransform>[0]);
+  const schema: FastifySchema = described.schema ?? {};
+  return { url: described.url, schema: { ...schema, ...shared(schema, route.route) } };
+};
+
+function shared(schema: FastifySchema, route: RouteOptions): FastifySchema {
+  if (schema.hide === true) return {};
+  const config = route.config ?? {};
+  const isPublic = config.access === undefined || config.access === "public";
+  const responses = (schema.response ?? {}) as Record<string, unknown>;
+  return {
+    ...(isPublic ? {} : { security: [{ bearer: [] }] }),
+    ...(config.idempotencyKey === true ? { headers: idempotencyHeaders } : {}),
+    response: { ...responses, default: problemResponse },
+  };
+}
+
+const idempotencyHeaders = {
+  type: "object",
+  required: ["Idempotency-Key"],
+  properties: {
+    "Idempotency-Key": {
+      type: "string",
+      minLength: 1,
+      maxLength: idempotencyKeyLengthMax,
+      pattern: "^[ -~]+$",
+      description: "Chosen by the caller, one per action. X-Idempotency-Key is accepted too.",
+    },
+  },
+};
+
+const problemResponse = {
+  description: "A problem (RFC 9457)",
+  content: {
+    [problemContentType.split(";", 1)[0] ?? ""]: {
+      schema: {
+        type: "object",
+        required: ["type", "title", "status", "detail", "code", "traceId"],
+        properties: {
+          type: { type: "string" },
+          title: { type: "string" },
+          status: { type: "integer" },
+          detail: { type: "string" },
+          code: { type: "string", enum: Object.keys(problemKinds) },
+          traceId: { type: "string" },
+          errors: {
+            type: "array",
+            items: {
+              type: "object",
+              required: ["path", "message"],
+              properties: { path: { type: "string" }, message: { type: "string" } },
+            },
+          },
+        },
+      },
+    },
+  },
+};

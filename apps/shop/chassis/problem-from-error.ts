@@ -1,0 +1,45 @@
+import { ProblemError } from "./problem.ts";
+import type { ProblemCode } from "./problem.ts";
+
+/**
+ * Any error as a problem that may be shown to a stranger. A ProblemError stays itself; what
+ * Fastify refuses before a handler runs gets its code; everything else is INTERNAL, with a detail
+ * that gives nothing away and the error as its cause.
+ */
+export function problemFromError(error: unknown): ProblemError {
+  if (error instanceof ProblemError) return error;
+  const known = fastifyProblems[codeOf(error)];
+  if (known !== undefined) return new ProblemError(known.code, known.detail, { cause: error });
+  return new ProblemError("INTERNAL", "The request failed; the trace id names the log line.", {
+    cause: error,
+  });
+}
+
+/** Fastify's refusals by its own code. A 4xx that is not listed here would be a 500: see the test. */
+const fastifyProblems: Readonly<
+  Record<string, { readonly code: ProblemCode; readonly detail: string }>
+> = {
+  FST_ERR_BAD_URL: { code: "VALIDATION_FAILED", detail: "The URL is not encoded correctly." },
+  FST_ERR_MAX_PARAM_LENGTH: { code: "VALIDATION_FAILED", detail: "A path segment is too long." },
+  FST_ERR_CTP_BODY_TOO_LARGE: { code: "PAYLOAD_TOO_LARGE", detail: "A body may have 1 MiB." },
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: {
+    code: "UNSUPPORTED_MEDIA_TYPE",
+    detail: "Send the body as application/json.",
+  },
+  FST_ERR_CTP_EMPTY_TYPE: {
+    code: "UNSUPPORTED_MEDIA_TYPE",
+    detail: "Send the body as application/json.",
+  },
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: {
+    code: "VALIDATION_FAILED",
+    detail: "The body has another length than Content-Length says.",
+  },
+  FST_ERR_NOT_FOUND: { code: "NOT_FOUND", detail: "No such path." },
+  // The caller went away while sending; nobody reads this answer, but it is no failure of ours.
+  ECONNRESET: { code: "VALIDATION_FAILED", detail: "The request ended before its body did." },
+};
+
+function codeOf(error: unknown): string {
+  if (typeof error !== "object" || error === null || !("code" in error)) return "";
+  return typeof error.code === "string" ? error.code : "";
+}
