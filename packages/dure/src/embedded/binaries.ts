@@ -150,9 +150,13 @@ async function assertOnlyOursToWrite(directory: string): Promise<void> {
 
 function cacheRoots(): readonly string[] {
   const uid = process.getuid?.() ?? 0;
-  const own =
-    uid === 0 ? "/var/cache" : (process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"));
-  return [join(own, "dure"), join(tmpdir(), `dure-cache-${uid}`)];
+  const usual = uid === 0 ? "/var/cache" : join(homedir(), ".cache");
+  const wanted = process.env["XDG_CACHE_HOME"];
+  return [
+    ...(wanted === undefined || wanted === "" ? [] : [join(wanted, "dure")]),
+    join(usual, "dure"),
+    join(tmpdir(), `dure-cache-${uid}`),
+  ];
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -2,6 +2,8 @@ import { DureError } from "../core/errors.ts";
 
 /** The server's limit; a longer name would be cut and could meet another one. */
 const NAME_BYTES_MAX = 63;
+/** pg does not decode these in the path of a URL, so a name with one would lead to another database. */
+const notInUrls = /[\0;/?:@&=+$,#]/;
 /** duplicate_database, or unique_violation when two sessions create it at the same moment. */
 const alreadyThere: readonly unknown[] = ["42P04", "23505"];
 
@@ -11,10 +13,11 @@ const alreadyThere: readonly unknown[] = ["42P04", "23505"];
  * @throws DureError CONFIGURATION_INVALID, EMBEDDED_POSTGRES_FAILED
  */
 export async function createDatabase(base: string, name: string): Promise<string> {
-  if (name === "" || name.includes("\0") || Buffer.byteLength(name) > NAME_BYTES_MAX) {
+  const byteCount = Buffer.byteLength(name);
+  if (byteCount === 0 || byteCount > NAME_BYTES_MAX || notInUrls.test(name)) {
     throw new DureError(
       "CONFIGURATION_INVALID",
-      `createDatabase: the name must have 1 to ${NAME_BYTES_MAX} bytes and no NUL.`,
+      `createDatabase: the name must have 1 to ${NAME_BYTES_MAX} bytes and none of ; / ? : @ & = + $ , #`,
     );
   }
   const { default: pg } = await import("pg").catch((cause: unknown) => {

@@ -90,11 +90,12 @@ export async function findLiveServer(dataDir: string): Promise<number | undefine
     return command?.stdout.includes("postgres") === true ? pid : undefined;
   }
   const workingDirectory = await readlink(`/proc/${pid}/cwd`).catch(() => undefined);
-  if (workingDirectory === undefined) return undefined;
   if (workingDirectory === (await realpath(dataDir))) return pid;
-  // A server's working directory is its data directory, so this id now belongs to another program.
-  // PostgreSQL itself cannot tell and would refuse to start (process ids repeat in containers).
-  await rm(lockFile, { force: true });
+  // A server's working directory is its data directory, so this id now belongs to another program
+  // (ids repeat in containers), or to the zombie of a server that nobody collects, which has none.
+  // PostgreSQL itself cannot tell and would refuse to start.
+  const isKnown = workingDirectory !== undefined || (await identityOf(pid)) === undefined;
+  if (isKnown) await rm(lockFile, { force: true });
   return undefined;
 }
 
