@@ -17,7 +17,10 @@ const steps: readonly Step[] = [
   { name: "format", command: "oxfmt --check" },
   { name: "lint", command: "oxlint" },
   { name: "types", command: "tsc -p ." },
-  { name: "architecture", command: "vitest run --project house packages/dure/test/architecture.test.ts" },
+  {
+    name: "architecture",
+    command: "vitest run --project house packages/dure/test/architecture.test.ts",
+  },
   { name: "unit", command: "vitest run --project unit --project types" },
   { name: "docs", command: "vitest run --project house tools/docs.test.ts" },
   { name: "knip", command: "knip --no-progress" },

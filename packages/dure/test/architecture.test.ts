@@ -434,10 +434,10 @@ function shopImport(file: SourceFile): (imported: Import) => string[] {
 }
 
 function findCycles(tree: Tree): string[] {
-  const cycles: string[] = [];
+  const cycles = new Set<string>();
   const done = new Set<string>();
   const visit = (path: string, trail: readonly string[]): void => {
-    if (trail.includes(path)) cycles.push([...trail.slice(trail.indexOf(path)), path].join(" -> "));
+    if (trail.includes(path)) cycles.add([...trail.slice(trail.indexOf(path)), path].join(" -> "));
     const file = tree.get(path);
     if (done.has(path) || file === undefined) return;
     done.add(path);
@@ -446,7 +446,7 @@ function findCycles(tree: Tree): string[] {
     }
   };
   for (const path of tree.keys()) visit(path, []);
-  return cycles;
+  return [...cycles];
 }
 
 function banned(
