@@ -32,7 +32,8 @@ function matches(pattern: string, path: string): boolean {
     return wanted.slice(0, -1).every((segment, at) => segmentMatches(segment, given[at]));
   }
   return (
-    wanted.length === given.length && wanted.every((segment, at) => segmentMatches(segment, given[at]))
+    wanted.length === given.length &&
+    wanted.every((segment, at) => segmentMatches(segment, given[at]))
   );
 }
 

@@ -112,7 +112,9 @@ const keysUnavailable: ReadonlySet<string> = new Set([
 
 function unauthenticated(detail: string, tokenGiven = true): ProblemError {
   // RFC 6750: no error code for a caller that showed no token.
-  const challenge = tokenGiven ? 'Bearer realm="shop", error="invalid_token"' : 'Bearer realm="shop"';
+  const challenge = tokenGiven
+    ? 'Bearer realm="shop", error="invalid_token"'
+    : 'Bearer realm="shop"';
   return new ProblemError("UNAUTHENTICATED", detail, {
     headers: { "www-authenticate": challenge },
   });

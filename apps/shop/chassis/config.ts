@@ -2,7 +2,13 @@ import type { AuthConfig } from "./auth-config.ts";
 
 /** Every process role of the shop, by the word used in URLs, metrics and logs. */
 export type ServiceName =
-  "gateway" | "order" | "payment" | "inventory" | "delivery" | "notification" | "provider";
+  | "gateway"
+  | "order"
+  | "payment"
+  | "inventory"
+  | "delivery"
+  | "notification"
+  | "provider";
 
 /** What each service's port is above the shop's base port. */
 export const portOffsets: Readonly<Record<ServiceName, number>> = {

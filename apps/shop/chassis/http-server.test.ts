@@ -93,12 +93,15 @@ describe("a body that cannot be read is refused before any handler runs", () => 
     expect(stored).toEqual([]);
   });
 
-  test.each(["text/plain", "application/xml", "application/x-www-form-urlencoded", "nonsense", ";"])(
-    "content type %s",
-    async (type) => {
-      expectProblem(await post("{}", { "content-type": type }), 415, "UNSUPPORTED_MEDIA_TYPE");
-    },
-  );
+  test.each([
+    "text/plain",
+    "application/xml",
+    "application/x-www-form-urlencoded",
+    "nonsense",
+    ";",
+  ])("content type %s", async (type) => {
+    expectProblem(await post("{}", { "content-type": type }), 415, "UNSUPPORTED_MEDIA_TYPE");
+  });
 
   test("a body without a content type", async () => {
     const answer = await server.app.inject({
@@ -114,11 +117,7 @@ test("validation names every field that is wrong, coerces nothing and refuses un
   const answer = await post('{"items":[{"quantity":"3"},{"quantity":1,"extra":1}],"more":1}');
   expectProblem(answer, 400, "VALIDATION_FAILED");
   const { errors } = answer.json<{ errors: { path: string }[] }>();
-  expect(errors.map((error) => error.path)).toEqual([
-    "items.0.quantity",
-    "items.1.extra",
-    "more",
-  ]);
+  expect(errors.map((error) => error.path)).toEqual(["items.0.quantity", "items.1.extra", "more"]);
 });
 
 test("an escaped backslash before u0000 is an ordinary string", async () => {
@@ -302,9 +301,7 @@ test("the API document is OpenAPI 3.1 and describes tokens, keys and problems", 
     (request) => ({ orderId: request.params.orderId }),
   );
   await other.app.ready();
-  const document = (await other.app.inject({ url: "/openapi.json" })).json<
-    Record<string, never>
-  >();
+  const document = (await other.app.inject({ url: "/openapi.json" })).json<Record<string, never>>();
   expect(document).toMatchObject({
     openapi: "3.1.0",
     paths: {

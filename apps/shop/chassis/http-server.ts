@@ -1,8 +1,4 @@
-import { LogController, fastify } from "fastify";
-import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from "fastify";
-import type { ZodTypeProvider } from "fastify-type-provider-zod";
-import { serializerCompiler } from "fastify-type-provider-zod";
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
 import type { Registry } from "prom-client";
 import { guardRoutes } from "./access.ts";
@@ -10,24 +6,16 @@ import type { Callers } from "./access.ts";
 import { createAllowedMethods } from "./allowed-methods.ts";
 import type { Authenticator } from "./auth.ts";
 import type { ServiceName, StopOptions } from "./config.ts";
-import { answerClientError, answerErrorsAsProblems, sendProblem } from "./error-answers.ts";
+import { answerErrorsAsProblems } from "./error-answers.ts";
+import { createHttpApp } from "./http-app.ts";
+import type { HttpApp } from "./http-app.ts";
 import { readIdempotencyKeys } from "./idempotency-key.ts";
 import { acceptJsonOnly } from "./json-body.ts";
 import { createMetrics, measureRequests } from "./metrics.ts";
 import { describeApi, serveApiDocument } from "./openapi.ts";
 import { registerOperationalRoutes } from "./operational-routes.ts";
 import type { ReadinessCheck } from "./operational-routes.ts";
-import { identifyRequests, logRequests, requestIdOf } from "./request-context.ts";
-import { zodValidatorCompiler } from "./validation.ts";
-
-/** A Fastify instance whose route schemas are zod schemas. */
-export type HttpApp = FastifyInstance<
-  RawServerDefault,
-  IncomingMessage,
-  ServerResponse,
-  FastifyBaseLogger,
-  ZodTypeProvider
->;
+import { identifyRequests, logRequests } from "./request-context.ts";
 
 /** What a service brings to its HTTP server. */
 export interface HttpServerOptions {
@@ -53,7 +41,6 @@ export interface HttpServer {
   stop(options?: StopOptions): Promise<void>;
 }
 
-const bodyBytesMax = 1_048_576;
 const stopWithinMsDefault = 10_000;
 
 /**
@@ -62,7 +49,7 @@ const stopWithinMsDefault = 10_000;
  * bodies validated and never coerced, `/healthz`, `/readyz`, `/metrics`, `/openapi.json`, `/docs`.
  */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const app = createApp(options.logger);
+  const app = createHttpApp(options.logger);
   const metrics = createMetrics(options.service);
   const allowed = createAllowedMethods();
   let stopped: Promise<void> | undefined;
@@ -94,28 +81,6 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     listen: ({ host, port }) => app.listen({ host, port }),
     stop: (stopOptions) => (stopped ??= closeWithin(app, stopOptions?.withinMs)),
   };
-}
-
-function createApp(logger: Logger): HttpApp {
-  const app = fastify({
-    loggerInstance: logger as FastifyBaseLogger,
-    // `logRequests` writes our one line per request instead.
-    logController: new LogController({ disableRequestLogging: true }),
-    bodyLimit: bodyBytesMax,
-    genReqId: requestIdOf,
-    requestIdHeader: false,
-    // Fastify turns Node's limit off; without it a client could send one byte a minute for ever.
-    requestTimeout: 60_000,
-    // A request that is already on an open connection is served; the connection then closes.
-    return503OnClosing: false,
-    // Long parameters are for the route's schema to refuse, with a problem that names them.
-    routerOptions: { maxParamLength: 16_384 },
-    frameworkErrors: sendProblem,
-    clientErrorHandler: answerClientError,
-  }).withTypeProvider<ZodTypeProvider>();
-  app.setValidatorCompiler(zodValidatorCompiler);
-  app.setSerializerCompiler(serializerCompiler);
-  return app;
 }
 
 /** The same instance for code that has no schemas: hooks and plugins are written without zod. */

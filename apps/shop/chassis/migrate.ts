@@ -96,11 +96,13 @@ function checkHistory(
   for (const row of applied) {
     const file = all.find((each) => each.name === row.name);
     if (file === undefined) throw new Error(`The database has ${row.name}, but the file is gone.`);
-    if (file.checksum !== row.checksum) throw new Error(`${row.name} changed after it was applied.`);
+    if (file.checksum !== row.checksum)
+      throw new Error(`${row.name} changed after it was applied.`);
   }
   if (applied.some((row) => row.name === migration.name)) return true;
   const later = applied.find((row) => row.name > migration.name);
-  if (later !== undefined) throw new Error(`${migration.name} comes before ${later.name}, applied.`);
+  if (later !== undefined)
+    throw new Error(`${migration.name} comes before ${later.name}, applied.`);
   return false;
 }
 

@@ -1,6 +1,6 @@
 import type { Registry } from "prom-client";
 import { z } from "zod";
-import type { HttpApp } from "./http-server.ts";
+import type { HttpApp } from "./http-app.ts";
 import { ProblemError } from "./problem.ts";
 
 /** One thing that a service cannot work without. */

@@ -196,7 +196,9 @@ function headersOf(call: PeerCall, token: string): Record<string, string> {
     "x-request-id": call.context.requestId,
     traceparent: toTraceparent(call.context.trace),
     ...(call.body === undefined ? {} : { "content-type": "application/json" }),
-    ...(call.idempotencyKey === undefined ? {} : { "idempotency-key": quoted(call.idempotencyKey) }),
+    ...(call.idempotencyKey === undefined
+      ? {}
+      : { "idempotency-key": quoted(call.idempotencyKey) }),
   };
 }
 

@@ -11,7 +11,8 @@ export interface TraceContext {
 }
 
 // Version ff is forbidden, and later versions may append fields after a dash.
-const traceparentPattern = /^(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
+const traceparentPattern =
+  /^(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
 const requestIdPattern = /^[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?$/;
 
 /** Continues the caller's trace with a new span; without a valid `traceparent` starts a trace. */
