@@ -356,33 +356,34 @@ describe("a user and a folder", () => {
 
 // PostgreSQL refuses root, so as root it runs as another account, which the folders may shut out.
 // There is nothing to prove about that for an ordinary user.
-describe.runIf(isRoot)("root", () => {
-  it("runs the server as another user, in a folder that user cannot reach", async () => {
-    await chmod(folder, 0o700);
-    const first = await start();
-    expect((await stat(dataDir)).uid).not.toBe(0);
-    await remember(first.url);
-    await first.stop();
-    const second = await start();
-    expect(await recall(second.url)).toEqual([[42]]);
-    await query(second.url, "checkpoint");
-    await query(second.url, "select pg_reload_conf()");
-    await query(await second.createDatabase("other"), "create table x as select 1");
-  });
+if (isRoot)
+  describe("root", () => {
+    it("runs the server as another user, in a folder that user cannot reach", async () => {
+      await chmod(folder, 0o700);
+      const first = await start();
+      expect((await stat(dataDir)).uid).not.toBe(0);
+      await remember(first.url);
+      await first.stop();
+      const second = await start();
+      expect(await recall(second.url)).toEqual([[42]]);
+      await query(second.url, "checkpoint");
+      await query(second.url, "select pg_reload_conf()");
+      await query(await second.createDatabase("other"), "create table x as select 1");
+    });
 
-  it("copies the programs once when their folder is shut to that user", async () => {
-    const library = await copyOfLibrary(join(folder, "clone"), { hasLinks: true });
-    await chmod(folder, 0o755);
-    await chmod(join(folder, "clone"), 0o700);
-    const cache = join(folder, "cache");
-    for (const _ of ["first", "second"]) {
-      const env = { XDG_CACHE_HOME: cache };
-      await using child = spawnChild(library.childFile, { env, args: [dataDir, library.entry] });
-      const { pid } = await child.waitForMessage(isStarted);
-      const command = await readFile(`/proc/${pid}/cmdline`, "utf8");
-      expect(command.startsWith(join(cache, "dure", "postgres-"))).toBe(true);
-      await stopChild(child);
-    }
-    expect(await readdir(join(cache, "dure"))).toHaveLength(1);
+    it("copies the programs once when their folder is shut to that user", async () => {
+      const library = await copyOfLibrary(join(folder, "clone"), { hasLinks: true });
+      await chmod(folder, 0o755);
+      await chmod(join(folder, "clone"), 0o700);
+      const cache = join(folder, "cache");
+      for (const _ of ["first", "second"]) {
+        const env = { XDG_CACHE_HOME: cache };
+        await using child = spawnChild(library.childFile, { env, args: [dataDir, library.entry] });
+        const { pid } = await child.waitForMessage(isStarted);
+        const command = await readFile(`/proc/${pid}/cmdline`, "utf8");
+        expect(command.startsWith(join(cache, "dure", "postgres-"))).toBe(true);
+        await stopChild(child);
+      }
+      expect(await readdir(join(cache, "dure"))).toHaveLength(1);
+    });
   });
-});

@@ -30,9 +30,10 @@ interface Pair {
   readonly pumps: readonly Pump[];
 }
 
-/** Starts a proxy on a free loopback port to the server of this URL (or host and port). */
+/** Starts a proxy on a free loopback port to the server of this URL . */
 export async function tcpProxy(target: string): Promise<TcpProxy> {
   const url = new URL(target);
+  const targetAddress = { host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) };
   const pairs = new Set<Pair>();
   const held = new Set<Direction>();
   let latencyMs = 0;
@@ -44,8 +45,7 @@ export async function tcpProxy(target: string): Promise<TcpProxy> {
       client.resetAndDestroy();
       return;
     }
-    const address = { host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) };
-    const server = connect({ ...address, allowHalfOpen: true, noDelay: true });
+    const server = connect({ ...targetAddress, allowHalfOpen: true, noDelay: true });
     const pumps = [
       createPump(client, server, "toServer", state),
       createPump(server, client, "toClient", state),
