@@ -5,6 +5,7 @@ import { guardRoutes } from "./access.ts";
 import type { Callers } from "./access.ts";
 import { createAllowedMethods } from "./allowed-methods.ts";
 import type { Authenticator } from "./auth.ts";
+import { readCompensatedKeys } from "./compensates.ts";
 import type { ServiceName, StopOptions } from "./config.ts";
 import { answerErrorsAsProblems } from "./error-answers.ts";
 import { createHttpApp } from "./http-app.ts";
@@ -68,6 +69,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   });
   guardRoutes(plain(app), options.authenticator, options.callers);
   readIdempotencyKeys(plain(app));
+  readCompensatedKeys(plain(app));
   serveApiDocument(plain(app));
   registerOperationalRoutes(app, {
     checks: options.readiness ?? [],

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { IncomingMessage } from "node:http";
+import { KeySyntaxError, headerValues, parseKey } from "./key-header.ts";
 import { ProblemError } from "./problem.ts";
 
 declare module "fastify" {
@@ -12,9 +13,6 @@ declare module "fastify" {
     idempotencyKey?: boolean;
   }
 }
-
-/** The longest key, counted after unquoting. */
-export const idempotencyKeyLengthMax = 255;
 
 const headerNames = ["idempotency-key", "x-idempotency-key"] as const;
 
@@ -45,7 +43,7 @@ export function idempotencyKeyOf(request: FastifyRequest): string {
  *   empty, too long, not printable ASCII, badly quoted, or when two headers disagree
  */
 export function idempotencyKeyFrom(request: Pick<IncomingMessage, "rawHeaders">): string {
-  const keys = new Set(headerValues(request.rawHeaders).map(parseKey));
+  const keys = new Set(headerValues(request.rawHeaders, headerNames).map(readKey));
   const [key, ...others] = keys;
   if (key === undefined) {
     throw new ProblemError("IDEMPOTENCY_KEY_MISSING", "Send a new Idempotency-Key per action.");
@@ -54,30 +52,12 @@ export function idempotencyKeyFrom(request: Pick<IncomingMessage, "rawHeaders">)
   return key;
 }
 
-/** Every value that was sent; the parsed headers would join repeated ones with a comma. */
-function headerValues(rawHeaders: readonly string[]): readonly string[] {
-  return rawHeaders.filter((_, at) => {
-    const name = at % 2 === 1 ? rawHeaders[at - 1]?.toLowerCase() : undefined;
-    return headerNames.some((each) => each === name);
-  });
-}
-
-function parseKey(header: string): string {
-  const value = header.trim();
-  const key = value.startsWith('"') ? unquote(value) : value;
-  if (key === "") throw invalid("The key is empty.");
-  if (key.length > idempotencyKeyLengthMax) {
-    throw invalid(`A key has at most ${idempotencyKeyLengthMax} characters.`);
+function readKey(header: string): string {
+  try {
+    return parseKey(header);
+  } catch (error) {
+    throw error instanceof KeySyntaxError ? invalid(error.message) : error;
   }
-  if (!/^[\x20-\x7e]+$/.test(key)) throw invalid("A key consists of printable ASCII characters.");
-  return key;
-}
-
-/** RFC 9651: between the quotes, a backslash may precede a quote or a backslash only. */
-function unquote(value: string): string {
-  const inner = /^"((?:[^"\\]|\\["\\])*)"$/.exec(value)?.[1];
-  if (inner === undefined) throw invalid("The key is not quoted correctly.");
-  return inner.replaceAll(/\\(["\\])/g, "$1");
 }
 
 function invalid(detail: string): ProblemError {

@@ -1,9 +1,9 @@
 import swagger from "@fastify/swagger";
 import type { SwaggerTransform } from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
-import type { FastifyInstance, FastifySchema, RouteOptions } from "fastify";
+import type { FastifyContextConfig, FastifyInstance, FastifySchema, RouteOptions } from "fastify";
 import { jsonSchemaTransform } from "fastify-type-provider-zod";
-import { idempotencyKeyLengthMax } from "./idempotency-key.ts";
+import { keyLengthMax } from "./key-header.ts";
 import { problemContentType, problemKinds } from "./problem.ts";
 
 /** What the document says about the service as a whole. */
@@ -53,24 +53,33 @@ function shared(schema: FastifySchema, route: RouteOptions): FastifySchema {
   const responses = (schema.response ?? {}) as Record<string, unknown>;
   return {
     ...(isPublic ? {} : { security: [{ bearer: [] }] }),
-    ...(config.idempotencyKey === true ? { headers: idempotencyHeaders } : {}),
+    ...headersOf(config),
     response: { ...responses, default: problemResponse },
   };
 }
 
-const idempotencyHeaders = {
-  type: "object",
-  required: ["Idempotency-Key"],
-  properties: {
-    "Idempotency-Key": {
-      type: "string",
-      minLength: 1,
-      maxLength: idempotencyKeyLengthMax,
-      pattern: "^[ -~]+$",
-      description: "Chosen by the caller, one per action. X-Idempotency-Key is accepted too.",
-    },
-  },
-};
+function headersOf(config: FastifyContextConfig): FastifySchema {
+  const properties = {
+    ...(config.idempotencyKey === true
+      ? { "Idempotency-Key": keySchema("Chosen by the caller, one per action.") }
+      : {}),
+    ...(config.compensates === true
+      ? { Compensates: keySchema("The Idempotency-Key of the call that this one undoes.") }
+      : {}),
+  };
+  const required = Object.keys(properties);
+  return required.length === 0 ? {} : { headers: { type: "object", required, properties } };
+}
+
+function keySchema(description: string): Record<string, unknown> {
+  return {
+    type: "string",
+    minLength: 1,
+    maxLength: keyLengthMax,
+    pattern: "^[ -~]+$",
+    description,
+  };
+}
 
 const problemResponse = {
   description: "A problem (RFC 9457)",

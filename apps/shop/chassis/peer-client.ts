@@ -2,6 +2,7 @@ import { ExponentialBackoff, handleWhen, retry } from "cockatiel";
 import { Agent, request as send } from "undici";
 import type { z } from "zod";
 import type { ServiceName } from "./config.ts";
+import { quoteKey } from "./key-header.ts";
 import { PeerError, errorFromAnswer, errorFromConnection } from "./peer-error.ts";
 import type { ServiceTokens } from "./service-token.ts";
 import { toTraceparent } from "./trace-context.ts";
@@ -30,6 +31,8 @@ export interface PeerCall {
   readonly headers?: Readonly<Record<string, string>>;
   /** Makes a call repeatable. A POST without one is sent once. */
   readonly idempotencyKey?: string;
+  /** The forward key that this call undoes. */
+  readonly compensates?: string;
   readonly context: CallContext;
   /** Overrides the client's. */
   readonly timeoutMs?: number;
@@ -196,15 +199,11 @@ function headersOf(call: PeerCall, token: string): Record<string, string> {
     "x-request-id": call.context.requestId,
     traceparent: toTraceparent(call.context.trace),
     ...(call.body === undefined ? {} : { "content-type": "application/json" }),
+    ...(call.compensates === undefined ? {} : { compensates: quoteKey(call.compensates) }),
     ...(call.idempotencyKey === undefined
       ? {}
-      : { "idempotency-key": quoted(call.idempotencyKey) }),
+      : { "idempotency-key": quoteKey(call.idempotencyKey) }),
   };
-}
-
-/** Quoted as RFC 9651 wants it, so that a key with a leading quote survives the trip. */
-function quoted(key: string): string {
-  return `"${key.replaceAll(/["\\]/g, "\\$&")}"`;
 }
 
 function singleHeaders(
