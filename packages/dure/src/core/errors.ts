@@ -4,6 +4,7 @@ export const errorCodes = [
   "COMMIT_IN_DOUBT",
   "COMMIT_REFUSED",
   "CONFIGURATION_INVALID",
+  "DATABASE_UNAVAILABLE",
   "DEAD_LETTER_NOT_FOUND",
   "EMBEDDED_POSTGRES_FAILED",
   "EMBEDDED_POSTGRES_IN_USE",
@@ -30,13 +31,14 @@ export const errorCodes = [
 /** A member of {@link errorCodes}. */
 export type ErrorCode = (typeof errorCodes)[number];
 
-const brand = Symbol.for("dure.error");
+/** Known to every copy of the library, so that the guard works where two are installed. */
+const brand = "isDureError";
 
 /** The one error class that the library throws when a promise could not be kept. Steer by `code`, never by message. */
 export class DureError extends Error {
   override readonly name: string = "DureError";
   readonly code: ErrorCode;
-  readonly [brand] = true;
+  readonly isDureError = true;
 
   constructor(code: ErrorCode, message: string, options?: { readonly cause?: unknown }) {
     super(message, options);

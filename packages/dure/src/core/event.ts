@@ -9,21 +9,23 @@ export interface EventDefinition<Input = unknown, Output = Input> {
   readonly version: number;
   readonly schema: StandardSchema<Input, Output>;
   readonly key: (data: Output) => string;
-  /** An event ready to be written, for {@link Outbox.emit}. */
-  of(data: Input): EventToWrite<Input, Output>;
+  /** An event ready to be written, for `outbox.emit`. */
+  of(data: Input): EventToWrite;
 }
 
-/** An event definition whose data types do not matter here. */
-// The parameters are contravariant in `key` and `of`: `never` in, `unknown` out accepts every definition.
-export type AnyEventDefinition = Pick<
-  EventDefinition<never, unknown>,
-  "type" | "topic" | "version" | "schema"
->;
+/** An event definition whose data types do not matter here: every {@link EventDefinition} is one. */
+export interface AnyEventDefinition {
+  readonly type: string;
+  readonly topic: string;
+  readonly version: number;
+  readonly schema: StandardSchema<unknown, unknown>;
+  readonly key: (data: never) => string;
+}
 
-/** An event definition with the data that one event of it carries. */
-export interface EventToWrite<Input = unknown, Output = Input> {
-  readonly definition: EventDefinition<Input, Output>;
-  readonly data: Input;
+/** An event with its data, made by {@link EventDefinition.of}, which has checked their types against each other. */
+export interface EventToWrite {
+  readonly definition: AnyEventDefinition;
+  readonly data: unknown;
 }
 
 /** What an event of this definition must be given. */
@@ -75,23 +77,20 @@ export function event<Input, Output>(
 }
 
 /**
- * What the schema makes of `value`, at once where the schema answers at once.
+ * What the schema makes of `value`: a promise only where the schema answers with one.
  * @throws EVENT_INVALID naming the fields, never their values
  */
-export function validateEvent<Output>(
-  definition: Pick<EventDefinition<never, Output>, "type" | "version" | "schema">,
+export function validateEvent(
+  definition: AnyEventDefinition,
   value: unknown,
-): Output | Promise<Output> {
+): unknown {
   const result = definition.schema["~standard"].validate(value);
   return result instanceof Promise
     ? result.then((settled) => valueOf(definition, settled))
     : valueOf(definition, result);
 }
 
-function valueOf<Output>(
-  definition: Pick<EventDefinition<never, Output>, "type" | "version">,
-  result: StandardResult<Output>,
-): Output {
+function valueOf(definition: AnyEventDefinition, result: StandardResult<unknown>): unknown {
   if (result.issues === undefined) return result.value;
   throw new DureError(
     "EVENT_INVALID",

@@ -1,0 +1,64 @@
+import { DureError } from "../core/errors.ts";
+import type { Actor, AdminStore, DeadLetter, DeadLetterFilter } from "./admin-store.ts";
+
+/** The dead letters of one service: what failed for good, and what may be done about it. */
+export interface DeadLetters {
+  /** The oldest first. @defaultValue limit 100 */
+  list(filter?: DeadLetterFilter, options?: { readonly limit?: number }): Promise<readonly DeadLetter[]>;
+  /**
+   * Tries dead letters again: same id, in order per key, with all their attempts. Doing it twice does it
+   * once: what is being tried already is no dead letter. Written to the audit log.
+   * @returns how many
+   * @throws DEAD_LETTER_NOT_FOUND when `filter.id` names none
+   */
+  redrive(filter: DeadLetterFilter, by: Actor & { readonly limit?: number }): Promise<number>;
+  /**
+   * Gives dead letters up for good and lets their keys go on. Written to the audit log.
+   * @returns how many
+   * @throws DEAD_LETTER_NOT_FOUND when `filter.id` names none
+   */
+  discard(
+    filter: DeadLetterFilter,
+    by: Actor & { readonly reason: string; readonly limit?: number },
+  ): Promise<number>;
+}
+
+const limitMax = 10_000;
+
+/** The dead letters in the given store. */
+export function createDeadLetters(store: AdminStore): DeadLetters {
+  return {
+    list: (filter, options) => store.deadLetters(checked(filter ?? {}), options?.limit ?? 100),
+    async redrive(filter, by) {
+      return found(filter, await store.redrive(checked(filter), by.limit ?? limitMax, checkedActor(by)));
+    },
+    async discard(filter, by) {
+      if (by.reason.trim() === "") throw invalid("reason: say why the dead letters are given up");
+      return found(filter, await store.discard(checked(filter), by.limit ?? limitMax, checkedActor(by)));
+    },
+  };
+}
+
+function checked(filter: DeadLetterFilter): DeadLetterFilter {
+  if (filter.id !== undefined && !/^\d{1,18}$/.test(filter.id)) {
+    throw invalid(`id: "${filter.id.slice(0, 40)}" is no dead letter's id; it is the number that the list shows`);
+  }
+  return filter;
+}
+
+function checkedActor<By extends Actor>(by: By): By {
+  if (by.actor.trim() === "") throw invalid("actor: say who does it");
+  return by;
+}
+
+function found(filter: DeadLetterFilter, count: number): number {
+  if (count > 0 || filter.id === undefined) return count;
+  throw new DureError(
+    "DEAD_LETTER_NOT_FOUND",
+    `there is no dead letter ${filter.id}: it was redriven or discarded, or its message is not given up yet`,
+  );
+}
+
+function invalid(message: string): DureError {
+  return new DureError("CONFIGURATION_INVALID", message);
+}

@@ -1,0 +1,35 @@
+import type { EventDefinition } from "./event.ts";
+import type { MessageContext } from "./message.ts";
+import type { TransactionHandle } from "./transaction.ts";
+
+/**
+ * A transaction that the library began and will commit: your statements through `query` or `client`, and
+ * the events that commit with them.
+ */
+export interface ServiceTransaction<Client = unknown> extends TransactionHandle {
+  /** The driver's own client, on the same connection: for your ORM or query builder. Do not commit it. */
+  readonly client: Client;
+  /**
+   * Adds an event to the transaction. Events are gathered, checked against their schema, and written in
+   * lock order right before COMMIT: in one call, so that two transactions never deadlock over their keys.
+   * @throws EVENT_INVALID when the data does not fit the schema
+   * @throws TRANSACTION_ENDED when the transaction is over
+   */
+  emit<Input, Output>(definition: EventDefinition<Input, Output>, data: Input): void;
+}
+
+/** What {@link TransactionStore.transaction} takes. */
+export interface TransactionOptions {
+  /** What caused the events of this transaction. */
+  readonly context?: MessageContext;
+}
+
+/** Runs transactions on the service's database. */
+export interface TransactionStore<Client = unknown> {
+  /**
+   * Begins, runs `work`, commits. Rolls back when `work` throws.
+   * @throws COMMIT_REFUSED when COMMIT answered ROLLBACK: a statement had failed and its error was swallowed
+   * @throws COMMIT_IN_DOUBT when the connection was lost while COMMIT was on its way
+   */
+  run<Result>(work: (tx: TransactionHandle, client: Client) => Promise<Result>): Promise<Result>;
+}

@@ -1,0 +1,85 @@
+import type { Message } from "./message.ts";
+
+/** Who publishes: a shard of a source, in an epoch. A transport that can, refuses an epoch older than one it has seen. */
+export interface Fence {
+  readonly source: string;
+  readonly shard: number;
+  readonly epoch: number;
+}
+
+/** What became of one message. */
+export type PublishOutcome =
+  | { readonly kind: "accepted" }
+  | {
+      readonly kind: "refused";
+      readonly code: string;
+      readonly error: string;
+      /** Trying again cannot help. */
+      readonly isPermanent: boolean;
+    };
+
+/**
+ * The sending half of a transport. `publish` resolves when every message is durable with the broker, or
+ * refused one by one; outcomes stand in the order of the messages. It rejects when the broker cannot be
+ * reached or the outcome is unknown: then nothing is assumed and all are sent again. Messages of one key
+ * that were accepted are delivered in the order of the batch, and batches in the order of the calls; behind a
+ * refused message, the later ones of its key in the batch are refused too.
+ *
+ * @throws FENCED when a newer epoch of the shard has published
+ */
+export interface Publisher {
+  publish(
+    messages: readonly Message[],
+    options: { readonly fences: readonly Fence[]; readonly signal: AbortSignal },
+  ): Promise<readonly PublishOutcome[]>;
+}
+
+/** A message as it came from a transport. */
+export interface Delivery {
+  readonly message: Message;
+  /** Where it stands, as the transport's {@link Subscription.acknowledge} understands it. */
+  readonly position: number;
+}
+
+/** Messages of one partition, in order. */
+export interface PartitionBatch {
+  readonly partition: number;
+  readonly deliveries: readonly Delivery[];
+}
+
+/**
+ * The receiving half of a transport: one member of a consumer group. A partition belongs to one member at
+ * a time, as far as anyone can know: a member that was frozen may deliver again what another has handled.
+ */
+export interface Subscription {
+  /** What is there now for the partitions that are not in `busy`; what was not acknowledged is delivered again. */
+  fetch(options: {
+    readonly busy: ReadonlySet<number>;
+    readonly maxMessages: number;
+    readonly signal: AbortSignal;
+  }): Promise<readonly PartitionBatch[]>;
+  /** Resolves when there may be something to fetch, after `timeoutMs`, or when the signal aborts. */
+  wait(timeoutMs: number, signal: AbortSignal): Promise<"woken" | "timeout">;
+  /** The deliveries of a batch are done, up to and including this many. Never called past an unfinished one. */
+  acknowledge(batch: PartitionBatch, count: number): Promise<void>;
+  /** Leaves the group at once; others take over its partitions. */
+  close(): Promise<void>;
+}
+
+/** What {@link Transport.subscribe} takes. */
+export interface SubscribeOptions {
+  /** The consumer group. */
+  readonly group: string;
+  readonly topics: readonly string[];
+  /** Where a group that is new begins. @defaultValue "earliest" */
+  readonly from?: "earliest" | "latest";
+}
+
+/** A way for messages from service to service. */
+export interface Transport extends Publisher {
+  readonly name: string;
+  subscribe(options: SubscribeOptions): Promise<Subscription>;
+  /** Resolves when the transport can be used; rejects with what is wrong. */
+  check(): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,163 @@
+import { createWakeup } from "../core/abort.ts";
+import type { Wakeup } from "../core/abort.ts";
+import { backoffMs } from "../core/backoff.ts";
+import type { RetryPolicy } from "../core/backoff.ts";
+import type { Clock } from "../core/clock.ts";
+import { describeError } from "../core/errors.ts";
+import type { Logger } from "../core/logger.ts";
+import type { PartitionBatch, Subscription } from "../core/transport.ts";
+import type { Inbox } from "./inbox.ts";
+
+/** What a consumer group may be told; all of it has a default. */
+export interface ConsumerOptions {
+  /** Messages that share a transaction. @defaultValue 100 */
+  readonly batchSizeMax?: number;
+  /** Partitions that are worked on at the same time; each takes a connection. @defaultValue 4 */
+  readonly concurrency?: number;
+  /** The shortest wait between looks. @defaultValue 5 */
+  readonly pollMsMin?: number;
+  /** The longest wait between looks. @defaultValue 1000 */
+  readonly pollMsMax?: number;
+  readonly retry?: Partial<RetryPolicy>;
+}
+
+/** Consumer options with the defaults filled in. */
+export type ConsumerSettings = Required<Omit<ConsumerOptions, "retry">> & { readonly retry: RetryPolicy };
+
+/** What a consumer is made of. */
+export interface ConsumerParts {
+  readonly group: string;
+  readonly inbox: Inbox;
+  readonly subscribe: () => Promise<Subscription>;
+  readonly settings: ConsumerSettings;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/**
+ * Reads one group's messages and hands them to its inbox: partitions side by side, within a partition one
+ * batch after the other. A batch is acknowledged when it is committed, so what was read and not committed
+ * when the process dies is delivered again, and the inbox drops what had been.
+ */
+export class Consumer {
+  readonly #parts: ConsumerParts;
+  readonly #busy: Map<number, Promise<void>> = new Map();
+  readonly #finished: Wakeup = createWakeup();
+
+  constructor(parts: ConsumerParts) {
+    this.#parts = parts;
+  }
+
+  /** Handles messages until the signal aborts; then finishes what is under way and leaves the group. Never rejects. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#read(signal), this.#retryParked(signal)]);
+  }
+
+  async #read(signal: AbortSignal): Promise<void> {
+    const { clock, subscribe } = this.#parts;
+    let subscription: Subscription | undefined;
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        subscription ??= await subscribe();
+        await this.#readUntilStopped(subscription, signal, () => {
+          if (failures > 0) this.#parts.logger.info("consumer reads again", { group: this.#parts.group });
+          failures = 0;
+        });
+      } catch (error) {
+        failures += 1;
+        if (failures === 1 && !signal.aborted) this.#warn("consumer cannot read and tries again", error);
+        await clock.sleep(backoffMs(failures, { baseMs: 50, maxMs: 5_000 }, clock), signal);
+      }
+    }
+    await Promise.all(this.#busy.values());
+    await subscription?.close().catch((error: unknown) => this.#warn("consumer could not leave its group", error));
+  }
+
+  async #readUntilStopped(
+    subscription: Subscription,
+    signal: AbortSignal,
+    onRead: () => void,
+  ): Promise<void> {
+    const { settings } = this.#parts;
+    let pauseMs = settings.pollMsMin;
+    while (!signal.aborted) {
+      const busy = new Set(this.#busy.keys());
+      const free = settings.concurrency - busy.size;
+      const batches =
+        free > 0 ? await subscription.fetch({ busy, maxMessages: settings.batchSizeMax, signal }) : [];
+      onRead();
+      for (const batch of batches.slice(0, free)) this.#begin(subscription, batch, signal);
+      if (batches.length > 0) pauseMs = settings.pollMsMin;
+      // A free place and more batches than places: no need to ask again before one is finished.
+      const isFull = this.#busy.size >= settings.concurrency;
+      const waited = isFull
+        ? await this.#finished.wait(settings.pollMsMax, signal)
+        : await this.#waitForNews(subscription, pauseMs, signal);
+      pauseMs = waited === "woken" ? settings.pollMsMin : Math.min(pauseMs * 2, settings.pollMsMax);
+    }
+  }
+
+  /** News from the transport, or a partition that has become free. */
+  async #waitForNews(
+    subscription: Subscription,
+    pauseMs: number,
+    signal: AbortSignal,
+  ): Promise<"woken" | "timeout"> {
+    const done = new AbortController();
+    const either = AbortSignal.any([signal, done.signal]);
+    const outcome = await Promise.race([
+      subscription.wait(pauseMs, either),
+      this.#finished.wait(pauseMs, either),
+    ]);
+    done.abort();
+    return outcome;
+  }
+
+  #begin(subscription: Subscription, batch: PartitionBatch, signal: AbortSignal): void {
+    const work = this.#handle(subscription, batch, signal).finally(() => {
+      this.#busy.delete(batch.partition);
+      this.#finished.wake();
+    });
+    this.#busy.set(batch.partition, work);
+  }
+
+  /** Handles a batch until it is done or we are stopped: an unreachable database costs no attempts. */
+  async #handle(subscription: Subscription, batch: PartitionBatch, signal: AbortSignal): Promise<void> {
+    const { inbox, clock, group, logger } = this.#parts;
+    for (let failures = 0; !signal.aborted; ) {
+      try {
+        await inbox.handle(batch.deliveries.map((delivery) => delivery.message));
+        if (failures > 0) logger.info("consumer handles again", { group, partition: batch.partition });
+        await subscription.acknowledge(batch, batch.deliveries.length);
+        return;
+      } catch (error) {
+        failures += 1;
+        if (failures === 1) this.#warn("consumer could not handle a batch and tries again", error);
+        await clock.sleep(backoffMs(failures, { baseMs: 50, maxMs: 5_000 }, clock), signal);
+      }
+    }
+  }
+
+  async #retryParked(signal: AbortSignal): Promise<void> {
+    const { inbox, clock } = this.#parts;
+    let failures = 0;
+    while (!signal.aborted) {
+      let pauseMs = 200;
+      try {
+        const { tried, nextInMs } = await inbox.retryDue(signal);
+        pauseMs = tried > 0 ? 0 : nextInMs;
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        if (failures === 1 && !signal.aborted) this.#warn("consumer cannot look at its parked messages", error);
+        pauseMs = backoffMs(failures, { baseMs: 200, maxMs: 5_000 }, clock) + 50;
+      }
+      if (pauseMs > 0) await inbox.parkedNews.wait(pauseMs, signal);
+    }
+  }
+
+  #warn(message: string, error: unknown): void {
+    this.#parts.logger.warn(message, { group: this.#parts.group, error: describeError(error) });
+  }
+}

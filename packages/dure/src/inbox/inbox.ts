@@ -1,0 +1,265 @@
+import { createWakeup } from "../core/abort.ts";
+import type { Wakeup } from "../core/abort.ts";
+import { backoffMs } from "../core/backoff.ts";
+import type { RetryPolicy } from "../core/backoff.ts";
+import type { Clock } from "../core/clock.ts";
+import { DureError, describeError, isDureError } from "../core/errors.ts";
+import { validateEvent } from "../core/event.ts";
+import type { AnyEventDefinition } from "../core/event.ts";
+import type { Faults } from "../core/faults.ts";
+import type { Message, MessageContext } from "../core/message.ts";
+import type { DueMessage, Failure, ParkingStore } from "../core/parking.ts";
+import type { ServiceTransaction } from "../core/service-transaction.ts";
+import type { TransactionHandle } from "../core/transaction.ts";
+import type { InboxStore } from "./inbox-store.ts";
+import { OrderCheck } from "./order-check.ts";
+import type { OrderCounts } from "./order-check.ts";
+
+/** A message as its handler gets it: the data is parsed and has passed the definition's schema. */
+export interface ReceivedMessage<Data = unknown> extends Omit<Message, "data"> {
+  readonly data: Data;
+}
+
+/** What to do with a message that has failed for good: hold its key until someone looks, or go on without it. */
+export type PoisonPolicy = "park-key" | "skip";
+
+/** One registered handler. */
+export interface Subscriber {
+  readonly definition: AnyEventDefinition;
+  readonly whenPoisoned: PoisonPolicy;
+  readonly handle: (message: ReceivedMessage, tx: ServiceTransaction) => Promise<void> | void;
+}
+
+/** Runs work in a transaction of the service whose events carry the given context. */
+export type RunTransaction = <Result>(
+  work: (tx: ServiceTransaction, raw: TransactionHandle) => Promise<Result>,
+  context: () => MessageContext | undefined,
+) => Promise<Result>;
+
+/** What an inbox is made of. */
+export interface InboxParts {
+  readonly group: string;
+  readonly subscribers: readonly Subscriber[];
+  /** The types that the service knows. Given: another type on a subscribed topic is a dead letter at once. */
+  readonly knownTypes: ReadonlySet<string> | undefined;
+  readonly store: InboxStore;
+  readonly parking: ParkingStore;
+  readonly transaction: RunTransaction;
+  /** Says that an error is the database's state and not the message's fault. */
+  readonly isUnavailable: (error: unknown) => boolean;
+  readonly retry: RetryPolicy;
+  readonly clock: Clock;
+  readonly faults: Faults;
+}
+
+const dueMax = 50;
+
+/**
+ * One consumer group's messages, each handled once in this database: the dedup record, the handler's
+ * writes and the events that it emits commit together. A message that fails is parked with those of its
+ * key behind it and tried again from there, so that no other key waits.
+ */
+export class Inbox {
+  /** Woken when a message was parked in this process. */
+  readonly parkedNews: Wakeup = createWakeup();
+  readonly #parts: InboxParts;
+  readonly #byType: ReadonlyMap<string, readonly Subscriber[]>;
+  readonly #order: OrderCheck;
+
+  constructor(parts: InboxParts) {
+    this.#parts = parts;
+    this.#byType = Map.groupBy(parts.subscribers, (subscriber) => subscriber.definition.type);
+    this.#order = new OrderCheck(parts.clock.now());
+  }
+
+  get orderCounts(): OrderCounts {
+    return this.#order.counts;
+  }
+
+  /**
+   * Resolves when every message is handled, was handled before, or is parked. Rejects when the database
+   * could not be reached or the outcome of a COMMIT is unknown: then the same batch is given again.
+   */
+  async handle(batch: readonly Message[]): Promise<void> {
+    try {
+      await this.#handleTogether(batch);
+    } catch (error) {
+      if (this.#parts.isUnavailable(error)) throw error;
+      if (batch.length === 1 && batch[0] !== undefined) return this.#park(batch[0], error);
+      for (const message of batch) await this.#handleAlone(message);
+    }
+  }
+
+  async #handleAlone(message: Message): Promise<void> {
+    try {
+      await this.#handleTogether([message]);
+    } catch (error) {
+      if (this.#parts.isUnavailable(error)) throw error;
+      await this.#park(message, error);
+    }
+  }
+
+  async #handleTogether(batch: readonly Message[]): Promise<void> {
+    const { group, store, parking, faults } = this.#parts;
+    let current: Message | undefined;
+    const received = await this.#parts.transaction(
+      async (tx, raw) => {
+        const answer = await store.receive(raw, group, batch);
+        const seen = new Set<string>();
+        for (const message of batch) {
+          if (!answer.fresh.has(message.id) || seen.has(message.id)) continue;
+          seen.add(message.id);
+          current = message;
+          if (answer.parkedKeys.has(keyOf(message))) {
+            await parking.park(raw, this.#parkRequest(message, undefined));
+          } else await this.#run(message, tx);
+        }
+        current = undefined;
+        await faults.hit("inbox.before-commit");
+        return answer;
+      },
+      () => contextOf(current),
+    );
+    await faults.hit("inbox.after-commit");
+    // Counted after the commit: a batch that is tried again is counted once.
+    this.#order.record(batch, received);
+  }
+
+  async #run(message: Message, tx: ServiceTransaction): Promise<void> {
+    const subscribers = this.#byType.get(message.type);
+    if (subscribers === undefined) {
+      if (this.#parts.knownTypes?.has(message.type) !== false) return;
+      throw new DureError(
+        "UNKNOWN_MESSAGE_TYPE",
+        `message ${message.id} has type "${message.type}", which group "${this.#parts.group}" does not know`,
+      );
+    }
+    for (const subscriber of subscribers) {
+      const data = await readData(message, subscriber.definition);
+      await this.#parts.faults.hit("inbox.before-handler");
+      await subscriber.handle({ ...message, data }, tx);
+    }
+  }
+
+  /** Tries again what is due. Says how long it may be until something else is. */
+  async retryDue(signal: AbortSignal): Promise<{ tried: number; nextInMs: number }> {
+    const { parking, group } = this.#parts;
+    const due = await parking.due("consumer", group, dueMax);
+    let tried = 0;
+    for (const item of due) {
+      if (signal.aborted) break;
+      tried += (await this.#retry(item.id)) ? 1 : 0;
+    }
+    return { tried, nextInMs: due.length > 0 ? 50 : 500 };
+  }
+
+  async #retry(id: string): Promise<boolean> {
+    const { parking } = this.#parts;
+    let taken: DueMessage | undefined;
+    try {
+      await this.#parts.transaction(
+        async (tx, raw) => {
+          taken = await parking.take(raw, id);
+          if (taken === undefined) return;
+          await this.#run(taken.message, tx);
+          await parking.resolve(raw, id);
+        },
+        () => contextOf(taken?.message),
+      );
+    } catch (error) {
+      if (taken === undefined || this.#parts.isUnavailable(error)) throw error;
+      const failure = this.#failure(error, taken.attempts + 1);
+      await parking.fail(id, failure, this.#skips(taken.message));
+    }
+    return taken !== undefined;
+  }
+
+  async #park(message: Message, error: unknown): Promise<void> {
+    const { store, parking, group } = this.#parts;
+    await this.#parts.transaction(
+      async (_tx, raw) => {
+        const { fresh } = await store.receive(raw, group, [message]);
+        if (!fresh.has(message.id)) return;
+        await parking.park(raw, this.#parkRequest(message, this.#failure(error, 1)));
+      },
+      () => undefined,
+    );
+    this.parkedNews.wake();
+  }
+
+  #parkRequest(message: Message, failure: Failure | undefined): Parameters<ParkingStore["park"]>[1] {
+    return { side: "consumer", consumer: this.#parts.group, message, failure, skips: this.#skips(message) };
+  }
+
+  /** A key is held if any of the type's handlers wants it held; an unknown type holds it. */
+  #skips(message: Message): boolean {
+    const subscribers = this.#byType.get(message.type) ?? [];
+    return subscribers.length > 0 && subscribers.every((subscriber) => subscriber.whenPoisoned === "skip");
+  }
+
+  #failure(error: unknown, failures: number): Failure {
+    const { retry, clock } = this.#parts;
+    const isPermanent = permanentCodes.some((code) => isDureError(error, code));
+    const retryAfterMs = (error as { readonly retryAfterMs?: unknown } | null)?.retryAfterMs;
+    return {
+      code: isDureError(error) ? error.code : codeOf(error),
+      error: describeError(error),
+      isFinal: isPermanent || failures >= retry.attempts,
+      retryInMs: Math.max(
+        backoffMs(failures, retry, clock),
+        typeof retryAfterMs === "number" ? retryAfterMs : 0,
+      ),
+    };
+  }
+}
+
+/** Trying again cannot help. */
+const permanentCodes = [
+  "PERMANENT",
+  "UNKNOWN_MESSAGE_TYPE",
+  "MESSAGE_UNREADABLE",
+  "MESSAGE_VERSION_UNSUPPORTED",
+] as const;
+
+function codeOf(error: unknown): string {
+  const code = (error as { readonly code?: unknown } | null)?.code;
+  return typeof code === "string" ? code.slice(0, 64) : "HANDLER_FAILED";
+}
+
+function contextOf(cause: Message | undefined): MessageContext | undefined {
+  if (cause === undefined) return undefined;
+  return {
+    correlationId: cause.correlationId ?? cause.id,
+    causationId: cause.id,
+    traceparent: cause.traceparent,
+    tracestate: cause.tracestate,
+  };
+}
+
+async function readData(message: Message, definition: AnyEventDefinition): Promise<unknown> {
+  if (message.version !== definition.version) {
+    throw new DureError(
+      "MESSAGE_VERSION_UNSUPPORTED",
+      `message ${message.id} is "${message.type}" version ${message.version}, the handler reads version ${definition.version}`,
+    );
+  }
+  let data: unknown;
+  try {
+    data = JSON.parse(message.data);
+  } catch (error) {
+    throw unreadable(message, "its data is not JSON", error);
+  }
+  try {
+    return await validateEvent(definition, data);
+  } catch (error) {
+    throw unreadable(message, describeError(error), error);
+  }
+}
+
+function unreadable(message: Message, what: string, cause: unknown): DureError {
+  return new DureError("MESSAGE_UNREADABLE", `message ${message.id} of type "${message.type}" cannot be read: ${what}`, { cause });
+}
+
+function keyOf(message: Message): string {
+  return `${message.topic}\u001f${message.key}`;
+}

@@ -1,0 +1,35 @@
+export { createDure, Dure } from "./service.ts";
+export type { DureStatus, Handler, OnOptions } from "./service.ts";
+export type { DureOptions } from "./service-options.ts";
+export type { ServiceStore } from "./service-store.ts";
+
+export { event } from "./core/event.ts";
+export type { AnyEventDefinition, EventDefinition, EventInput, EventOptions, EventOutput, EventToWrite } from "./core/event.ts";
+export type { Message, MessageContext, MessageLink } from "./core/message.ts";
+export type { ServiceTransaction, TransactionOptions, TransactionStore } from "./core/service-transaction.ts";
+export type { TransactionHandle } from "./core/transaction.ts";
+export type { StandardIssue, StandardResult, StandardSchema } from "./core/standard-schema.ts";
+
+export { assert, DureError, errorCodes, isDureError, PermanentError, RetryableError } from "./core/errors.ts";
+export type { ErrorCode } from "./core/errors.ts";
+export { backoffMs, defaultRetryPolicy } from "./core/backoff.ts";
+export type { RetryPolicy } from "./core/backoff.ts";
+export { systemClock } from "./core/clock.ts";
+export type { Clock } from "./core/clock.ts";
+export { noFaults } from "./core/faults.ts";
+export type { FaultPoint, Faults } from "./core/faults.ts";
+export { newId } from "./core/id.ts";
+export { silentLogger } from "./core/logger.ts";
+export type { LogFacts, Logger } from "./core/logger.ts";
+
+export type { Outbox } from "./outbox/outbox.ts";
+export type { RelayOptions } from "./outbox/relay.ts";
+export type { OutboxStore, PreparedEvent, ReadRequest, ShardAdvance, ShardClaim, ShardCursor, StoredMessage } from "./outbox/outbox-store.ts";
+
+export type { ConsumerOptions } from "./inbox/consumer.ts";
+export type { PoisonPolicy, ReceivedMessage } from "./inbox/inbox.ts";
+export type { InboxStore, Received } from "./inbox/inbox-store.ts";
+export type { OrderCounts } from "./inbox/order-check.ts";
+export type { DueMessage, Failure, ParkingSide, ParkingStore, ParkRequest } from "./core/parking.ts";
+
+export type { Delivery, Fence, PartitionBatch, Publisher, PublishOutcome, SubscribeOptions, Subscription, Transport } from "./core/transport.ts";

@@ -1,0 +1,309 @@
+import { createWakeup } from "../core/abort.ts";
+import type { Wakeup } from "../core/abort.ts";
+import { backoffMs } from "../core/backoff.ts";
+import type { RetryPolicy } from "../core/backoff.ts";
+import { assert, describeError, isDureError } from "../core/errors.ts";
+import type { DueMessage, Failure, ParkingStore, ParkRequest } from "../core/parking.ts";
+import type { Publisher, PublishOutcome } from "../core/transport.ts";
+import type { ReadRequest, ShardAdvance, StoredMessage } from "./outbox-store.ts";
+import { RelayMembership } from "./relay-membership.ts";
+import type { MembershipParts } from "./relay-membership.ts";
+
+/** What a relay may be told; all of it has a default. */
+export interface RelayOptions {
+  /** Events of one shard that are published together. @defaultValue 1000 */
+  readonly batchSizeMax?: number;
+  /** After this long without a sign of life others take over. At least 500. @defaultValue 5000 */
+  readonly leaseMs?: number;
+  /** The shortest wait between looks when nobody says that there is news. @defaultValue 5 */
+  readonly pollMsMin?: number;
+  /** The longest wait between looks. @defaultValue 1000 */
+  readonly pollMsMax?: number;
+  /** For an event that the transport refuses. A transport that is down costs no attempts. */
+  readonly retry?: Partial<RetryPolicy>;
+  /** What a dead letter does to its key: the later events wait, or go on without it. @defaultValue "park-key" */
+  readonly whenPoisoned?: "park-key" | "skip";
+}
+
+/** Relay options with the defaults filled in. */
+export type RelaySettings = Required<Omit<RelayOptions, "retry">> & { readonly retry: RetryPolicy };
+
+/** What the relay is made of. */
+export interface RelayParts extends Omit<MembershipParts, "leaseMs"> {
+  readonly parking: ParkingStore;
+  readonly publisher: Publisher;
+  readonly settings: RelaySettings;
+  /** Told after each publication, for the metrics. */
+  readonly onPublished?: (count: number) => void;
+}
+
+/** Above this many open gaps a shard is read no further: something is wrong with its writers. */
+const openGapsMax = 1_000;
+/** Parked messages that one tick tries again. */
+const dueMax = 100;
+
+/** What one tick has sent and not yet recorded. */
+interface Sent {
+  readonly parked: readonly ParkRequest[];
+  readonly resolved: readonly string[];
+}
+
+/**
+ * Publishes what stands in the outbox: at least once, in order per key, several relays at a time (each
+ * shard belongs to one). No transaction is open while the transport is talked to.
+ *
+ * If the process dies after publishing and before recording it, the next owner publishes the same events
+ * again, with the same ids, once the lease has run out. A relay that was frozen and thaws finds its lease
+ * over, sends nothing more, and starts as a new member.
+ */
+export class Relay {
+  readonly #parts: RelayParts;
+  readonly #membership: RelayMembership;
+  readonly #wakeup: Wakeup = createWakeup();
+  readonly #stoppedShards: Set<number> = new Set();
+  #parkedKeys: ReadonlySet<string> = new Set();
+  #isAlone = false;
+
+  constructor(parts: RelayParts) {
+    this.#parts = parts;
+    this.#membership = new RelayMembership({ ...parts, leaseMs: parts.settings.leaseMs });
+  }
+
+  /** There may be something to publish. */
+  wake(): void {
+    this.#wakeup.wake();
+  }
+
+  /** Whether this relay owns every shard, so that nobody else needs to be told of news. */
+  get isAlone(): boolean {
+    return this.#isAlone && this.#membership.isLeaseLive;
+  }
+
+  /** Publishes until the signal aborts; then hands its shards back and resolves. Never rejects. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#keepLease(signal), this.#pump(signal)]);
+    await this.#membership.leave().catch((error: unknown) => {
+      this.#warn("relay could not hand back its shards: they are free when its lease ends", error);
+    });
+  }
+
+  async #keepLease(signal: AbortSignal): Promise<void> {
+    const { clock, settings, logger, source } = this.#parts;
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        await this.#membership.heartbeat();
+        if (failures > 0) logger.info("relay renews its lease again", { source });
+        failures = 0;
+        this.wake();
+      } catch (error) {
+        failures += 1;
+        if (failures === 1) this.#warn("relay cannot renew its lease and tries again", error);
+      }
+      await clock.sleep(settings.leaseMs / (failures > 0 ? 10 : 3), signal);
+    }
+  }
+
+  async #pump(signal: AbortSignal): Promise<void> {
+    const { clock, settings, logger, source } = this.#parts;
+    let failures = 0;
+    let pauseMs = settings.pollMsMin;
+    while (!signal.aborted) {
+      try {
+        const { isBusy, isMore } = await this.#tick(signal);
+        if (failures > 0) logger.info("relay publishes again", { source });
+        failures = 0;
+        pauseMs = isBusy ? settings.pollMsMin : Math.min(pauseMs * 2, settings.pollMsMax);
+        if (isMore) continue;
+      } catch (error) {
+        failures += 1;
+        // Whatever was in flight is unknown: go on from what was recorded, as a new owner would.
+        this.#membership.shards.clear();
+        if (isDureError(error, "FENCED")) this.#membership.forget();
+        if (failures === 1 && !signal.aborted) this.#warn("relay could not publish and tries again", error);
+        await clock.sleep(backoffMs(failures, { baseMs: 50, maxMs: 5_000 }, clock), signal);
+        continue;
+      }
+      if ((await this.#wakeup.wait(pauseMs, signal)) === "woken") pauseMs = settings.pollMsMin;
+    }
+  }
+
+  /** One look at the outbox. Busy: look again soon; more: look again at once. */
+  async #tick(signal: AbortSignal): Promise<{ isBusy: boolean; isMore: boolean }> {
+    const { outbox, settings, source, faults } = this.#parts;
+    if (!this.#membership.isLeaseLive) return { isBusy: false, isMore: false };
+    if (await this.#membership.adopt()) this.#parkedKeys = await outbox.parkedKeys(source);
+    const last = await outbox.lastPositions();
+    this.#isAlone = this.#membership.shards.size === last.length;
+    const requests = await this.#readRequests(last);
+    const found = requests.length === 0 ? [] : await outbox.read(requests, settings.batchSizeMax);
+    const due = await this.#dueMessages();
+    const sent = await this.#send(found, due, signal);
+    const { advances, isMore } = this.#progress(requests, found);
+    if (advances.length + sent.parked.length + sent.resolved.length > 0) {
+      const { memberId, shards } = this.#membership;
+      const fenced = await outbox.advance(memberId, advances, sent.parked, sent.resolved);
+      for (const shard of fenced) shards.delete(shard);
+      await faults.hit("relay.after-advance");
+    }
+    const hasGaps = [...this.#membership.shards.values()].some((owned) => owned.progress.hasGaps);
+    return { isBusy: found.length > 0 || hasGaps, isMore: isMore || sent.resolved.length > 0 };
+  }
+
+  async #readRequests(last: readonly number[]): Promise<readonly ReadRequest[]> {
+    const { shards } = this.#membership;
+    const withGaps = [...shards].filter(([, owned]) => owned.progress.hasGaps);
+    if (withGaps.length > 0) {
+      // After the positions and before the read, in a statement of its own: see ShardProgress.observe.
+      const writers = await this.#parts.outbox.writers(withGaps.map(([shard]) => shard));
+      for (const [shard, owned] of withGaps) {
+        owned.progress.observe(last[shard] ?? 0, writers.get(shard) ?? new Set());
+      }
+    }
+    const requests: ReadRequest[] = [];
+    for (const [shard, { progress }] of shards) {
+      const lastPosition = last[shard] ?? 0;
+      if (!this.#isSequenceSound(shard, lastPosition, progress.head)) continue;
+      const gaps = progress.gaps();
+      if (gaps.length === 0 && lastPosition <= progress.head) continue;
+      const isFull = gaps.length > openGapsMax;
+      if (isFull) this.#alertOnce(shard, "relay reads a shard no further: too many open gaps", { gaps: gaps.length });
+      requests.push({ shard, gaps, head: isFull ? Number.MAX_SAFE_INTEGER : progress.head });
+    }
+    return requests;
+  }
+
+  /** A sequence behind what is done would hide every new event of the shard: better to stop and say so. */
+  #isSequenceSound(shard: number, last: number, head: number): boolean {
+    if (last >= head) {
+      this.#stoppedShards.delete(shard);
+      return true;
+    }
+    this.#alertOnce(
+      shard,
+      "OUTBOX_SEQUENCE_SET_BACK: a shard's position sequence is behind what was published. The shard is stopped; set the sequence above the head",
+      { last, head },
+    );
+    return false;
+  }
+
+  #alertOnce(shard: number, message: string, facts: Readonly<Record<string, number>>): void {
+    if (this.#stoppedShards.has(shard)) return;
+    this.#stoppedShards.add(shard);
+    this.#parts.logger.error(message, { source: this.#parts.source, shard, ...facts });
+  }
+
+  async #dueMessages(): Promise<readonly DueMessage[]> {
+    const { outbox, parking, source } = this.#parts;
+    if (this.#parkedKeys.size === 0) return [];
+    this.#parkedKeys = await outbox.parkedKeys(source);
+    const due = await parking.due("relay", source, dueMax);
+    return due.filter((message) => this.#membership.shards.has(message.shard));
+  }
+
+  async #send(
+    found: readonly StoredMessage[],
+    due: readonly DueMessage[],
+    signal: AbortSignal,
+  ): Promise<Sent> {
+    const { publisher, faults, source } = this.#parts;
+    const isFree = (stored: StoredMessage): boolean => !this.#parkedKeys.has(keyOf(stored.message));
+    const free = found.filter(isFree);
+    const parked = found.filter((stored) => !isFree(stored)).map((stored) => this.#parkRequest(stored, undefined));
+    const messages = [...due.map((item) => item.message), ...free.map((stored) => stored.message)];
+    if (messages.length === 0) return { parked, resolved: [] };
+    await faults.hit("relay.before-publish");
+    this.#membership.assertLease();
+    const fences = [...this.#membership.shards].map(([shard, { epoch }]) => ({ source, shard, epoch }));
+    const outcomes = await publisher.publish(messages, { fences, signal });
+    assert(outcomes.length === messages.length, "a transport must answer for each message");
+    await faults.hit("relay.after-publish");
+    const resolved = await this.#settleDue(due, outcomes);
+    parked.push(...this.#settleFree(free, outcomes.slice(due.length)));
+    this.#parts.onPublished?.(outcomes.filter((outcome) => outcome.kind === "accepted").length);
+    return { parked, resolved };
+  }
+
+  async #settleDue(
+    due: readonly DueMessage[],
+    outcomes: readonly PublishOutcome[],
+  ): Promise<readonly string[]> {
+    const { parking, settings } = this.#parts;
+    const resolved: string[] = [];
+    for (const [index, item] of due.entries()) {
+      const outcome = outcomes[index];
+      if (outcome?.kind === "refused") {
+        const failure = this.#failure(outcome, item.attempts + 1);
+        await parking.fail(item.id, failure, settings.whenPoisoned === "skip");
+      } else resolved.push(item.id);
+    }
+    return resolved;
+  }
+
+  /** The first refused event of a key failed; those behind it wait (the transport refused them too). */
+  #settleFree(
+    free: readonly StoredMessage[],
+    outcomes: readonly PublishOutcome[],
+  ): readonly ParkRequest[] {
+    const parked: ParkRequest[] = [];
+    const refusedKeys = new Set<string>();
+    for (const [index, stored] of free.entries()) {
+      const outcome = outcomes[index];
+      if (outcome?.kind !== "refused") continue;
+      const key = keyOf(stored.message);
+      parked.push(this.#parkRequest(stored, refusedKeys.has(key) ? undefined : this.#failure(outcome, 1)));
+      refusedKeys.add(key);
+    }
+    if (refusedKeys.size > 0) this.#parkedKeys = this.#parkedKeys.union(refusedKeys);
+    return parked;
+  }
+
+  /** What the tick did to each shard's positions: everything that was read is published or parked. */
+  #progress(
+    requests: readonly ReadRequest[],
+    found: readonly StoredMessage[],
+  ): { advances: readonly ShardAdvance[]; isMore: boolean } {
+    const positions = Map.groupBy(found, (stored) => stored.shard);
+    const advances: ShardAdvance[] = [];
+    let isMore = false;
+    for (const { shard } of requests) {
+      const owned = this.#membership.shards.get(shard);
+      if (owned === undefined) continue;
+      const read = (positions.get(shard) ?? []).map((stored) => stored.position);
+      const isCut = read.length >= this.#parts.settings.batchSizeMax;
+      isMore ||= isCut;
+      const { low, gapCount } = owned.progress;
+      owned.progress.complete(read);
+      owned.progress.closeGaps(isCut ? read.at(-1) : undefined);
+      const isMoved = read.length > 0 || owned.progress.low !== low || owned.progress.gapCount !== gapCount;
+      if (!isMoved) continue;
+      owned.n += 1;
+      advances.push({ shard, epoch: owned.epoch, n: owned.n, low: owned.progress.low, done: owned.progress.done });
+    }
+    return { advances, isMore };
+  }
+
+  #parkRequest(stored: StoredMessage, failure: Failure | undefined): ParkRequest {
+    const { source, settings } = this.#parts;
+    const { message, shard } = stored;
+    return { side: "relay", consumer: source, message, shard, failure, skips: settings.whenPoisoned === "skip" };
+  }
+
+  #failure(outcome: Extract<PublishOutcome, { kind: "refused" }>, failures: number): Failure {
+    const { settings, clock } = this.#parts;
+    return {
+      code: outcome.code,
+      error: outcome.error,
+      isFinal: outcome.isPermanent || failures >= settings.retry.attempts,
+      retryInMs: backoffMs(failures, settings.retry, clock),
+    };
+  }
+
+  #warn(message: string, error: unknown): void {
+    this.#parts.logger.warn(message, { source: this.#parts.source, error: describeError(error) });
+  }
+}
+
+function keyOf(message: { readonly topic: string; readonly key: string }): string {
+  return `${message.topic}\u001f${message.key}`;
+}

@@ -1,0 +1,65 @@
+/** The statements behind what an operator may see and do. */
+export interface AdminSql {
+  readonly status: string;
+  readonly deadLetters: string;
+  readonly redrive: string;
+  readonly discard: string;
+}
+
+const filter = `state = 'dead'
+  and ($1::bigint is null or id = $1) and ($2::text is null or side = $2) and ($3::text is null or consumer = $3)
+  and ($4::text is null or topic = $4) and ($5::text is null or key = $5) and ($6::text is null or type = $6)`;
+
+/** `schema` is quoted. */
+export function adminSql(schema: string): AdminSql {
+  return {
+    // Above each shard's low watermark: finished partitions are not looked at.
+    status: `/* dure:admin.status */
+      with cursor as (
+        select s.shard, coalesce(c.low, 0) as low, coalesce(c.done, '{}'::int8multirange) as done
+        from ${schema}.outbox_setting o
+        cross join lateral generate_series(0, o.shard_count - 1) as s (shard)
+        left join lateral (
+          select low, done from ${schema}.outbox_cursor
+          where shard = s.shard order by epoch desc, n desc limit 1
+        ) c on true
+      ), pending as (
+        select m.written_at from cursor c
+        join ${schema}.outbox_message m on m.shard = c.shard and m.position > c.low and not c.done @> m.position
+        limit 100000
+      )
+      select (select count(*) from pending)::text as pending,
+        coalesce((select extract(epoch from clock_timestamp() - min(written_at)) from pending), 0)::float8 as oldest,
+        (select count(*) from ${schema}.parked_message where state = 'dead')::text as dead,
+        (select count(*) from ${schema}.parked_message where state <> 'dead')::text as waiting,
+        (select count(distinct (side, consumer, topic, key)) from ${schema}.parked_message where blocks_key)::text as keys,
+        (select count(*) from ${schema}.claim_member where scope = 'outbox' and lease_until > clock_timestamp())::text as relays,
+        (select coalesce(sum(pg_total_relation_size(inhrelid)), 0) from pg_inherits
+          where inhparent = '${schema}.outbox_message'::regclass)::text as bytes`,
+    deadLetters: `/* dure:admin.dead-letters */
+      select p.id::text, p.side, p.consumer, p.topic, p.key, p.message_id, p.type, p.attempts, p.error_code,
+        p.last_error, p.first_failed_at, p.last_failed_at, p.message ->> 'traceparent' as traceparent,
+        (select count(*) from ${schema}.parked_message h
+          where h.side = p.side and h.consumer = p.consumer and h.topic = p.topic and h.key = p.key
+            and h.state = 'held')::text as held
+      from ${schema}.parked_message p
+      where p.id in (select id from ${schema}.parked_message where ${filter} order by id limit $7)
+      order by p.id`,
+    redrive: `/* dure:admin.redrive */
+      with redriven as (
+        update ${schema}.parked_message set state = 'retrying', attempts = 0, next_attempt_at = clock_timestamp()
+        where id in (select id from ${schema}.parked_message where ${filter} order by id limit $7) and state = 'dead'
+        returning id, consumer, message_id
+      )
+      insert into ${schema}.audit_entry (actor, action, subject, reason)
+      select $8, 'dead-letter.redrive', consumer || '/' || message_id, $9 from redriven order by id returning id`,
+    discard: `/* dure:admin.discard */
+      with picked as materialized (
+        select id, consumer, message_id from ${schema}.parked_message where ${filter} order by id limit $7
+      ), discarded as materialized (
+        select id, consumer, message_id, ${schema}.parked_resolve(id) as is_gone from picked
+      )
+      insert into ${schema}.audit_entry (actor, action, subject, reason)
+      select $8, 'dead-letter.discard', consumer || '/' || message_id, $9 from discarded where is_gone returning id`,
+  };
+}

@@ -1,0 +1,213 @@
+import { createWakeup } from "../core/abort.ts";
+import type { Wakeup } from "../core/abort.ts";
+import type { Clock } from "../core/clock.ts";
+import { describeError } from "../core/errors.ts";
+import { newId } from "../core/id.ts";
+import type { Logger } from "../core/logger.ts";
+import type { PartitionBatch, Subscription } from "../core/transport.ts";
+import { postgresClaims } from "./claims.ts";
+import type { Claims } from "./claims.ts";
+import { claimsSql } from "./claims-sql.ts";
+import { eventLogSql } from "./event-log-sql.ts";
+import type { EventLogSql } from "./event-log-sql.ts";
+import { messageFromParts } from "./message-row.ts";
+import type { PostgresPool } from "./pool.ts";
+
+/** What a member of a group is made of. */
+export interface EventLogSubscriptionParts {
+  readonly pool: PostgresPool;
+  /** Quoted. */
+  readonly schema: string;
+  readonly group: string;
+  readonly topics: readonly string[];
+  readonly partitions: number;
+  readonly leaseMs: number;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly onClose: () => void;
+}
+
+const commitsPerPrune = 500;
+
+/**
+ * One member of a consumer group of the event log. Partitions are claimed under leases. Offsets follow
+ * effects: they are written after `acknowledge`, coalesced; one that is lost means that messages come
+ * again.
+ */
+export class EventLogSubscription implements Subscription {
+  readonly #parts: EventLogSubscriptionParts;
+  readonly #sql: EventLogSql;
+  readonly #claims: Claims;
+  readonly #wakeup: Wakeup = createWakeup();
+  readonly #stop: AbortController = new AbortController();
+  /** Acknowledged positions by partition and topic, for the partitions that are ours. */
+  readonly #acknowledged: Map<number, Map<string, number>> = new Map();
+  readonly #uncommitted: Map<string, { topic: string; partition: number; position: number }> = new Map();
+  readonly #heartbeats: Promise<void>;
+  #memberId = "";
+  #owned: ReadonlyMap<number, number> = new Map();
+  #surplus: ReadonlySet<number> = new Set();
+  #leaseUntil = -Infinity;
+  #committing: Promise<void> | undefined;
+  #commits = 0;
+
+  constructor(parts: EventLogSubscriptionParts) {
+    this.#parts = parts;
+    this.#sql = eventLogSql(parts.schema);
+    this.#claims = postgresClaims(parts.pool, claimsSql(parts.schema));
+    this.#heartbeats = this.#keepLease();
+  }
+
+  /** There may be something to fetch. */
+  wake(): void {
+    this.#wakeup.wake();
+  }
+
+  wait(timeoutMs: number, signal: AbortSignal): Promise<"woken" | "timeout"> {
+    return this.#wakeup.wait(timeoutMs, signal);
+  }
+
+  async fetch(options: {
+    readonly busy: ReadonlySet<number>;
+    readonly maxMessages: number;
+    readonly signal: AbortSignal;
+  }): Promise<readonly PartitionBatch[]> {
+    const { clock, pool } = this.#parts;
+    if (clock.monotonic() >= this.#leaseUntil) return [];
+    await this.#adopt(options.busy);
+    const free = [...this.#acknowledged].filter(([partition]) => !options.busy.has(partition));
+    const cursors = free.flatMap(([partition, positions]) =>
+      [...positions].map(([topic, position]) => ({ partition, topic, position })),
+    );
+    if (cursors.length === 0) return [];
+    const { rows } = await pool.query(this.#sql.read, [
+      cursors.map((cursor) => cursor.topic),
+      cursors.map((cursor) => cursor.partition),
+      cursors.map((cursor) => cursor.position),
+      options.maxMessages,
+    ]);
+    const byPartition = Map.groupBy(rows, (row) => Number(row["partition"]));
+    return [...byPartition].map(([partition, found]) => ({
+      partition,
+      deliveries: found.map((row) => ({
+        position: Number(row["position"]),
+        message: messageFromParts(row["envelope"], row["data"]),
+      })),
+    }));
+  }
+
+  /** Lets go of what is not ours any more and is not being worked on, and begins with what is new. */
+  async #adopt(busy: ReadonlySet<number>): Promise<void> {
+    const { pool, group, topics } = this.#parts;
+    const given = [...this.#surplus].filter((partition) => !busy.has(partition));
+    if (given.length > 0) {
+      await this.#flush();
+      await this.#claims.release({ ...this.#member(), slots: given, isLeaving: false });
+      this.#owned = new Map([...this.#owned].filter(([partition]) => !given.includes(partition)));
+      this.#surplus = new Set();
+    }
+    for (const partition of this.#acknowledged.keys()) {
+      if (!this.#owned.has(partition)) this.#acknowledged.delete(partition);
+    }
+    const added = [...this.#owned.keys()].filter((partition) => !this.#acknowledged.has(partition));
+    if (added.length === 0) return;
+    const { rows } = await pool.query(this.#sql.offsets, [group, topics, added]);
+    for (const partition of added) {
+      const own = rows.filter((row) => Number(row["partition"]) === partition);
+      this.#acknowledged.set(
+        partition,
+        new Map(own.map((row) => [String(row["topic"]), Number(row["position"] ?? 0)])),
+      );
+    }
+  }
+
+  acknowledge(batch: PartitionBatch, count: number): Promise<void> {
+    const positions = this.#acknowledged.get(batch.partition);
+    for (const { message, position } of batch.deliveries.slice(0, count)) {
+      const { topic } = message;
+      positions?.set(topic, Math.max(positions.get(topic) ?? 0, position));
+      this.#uncommitted.set(`${batch.partition}/${topic}`, { topic, partition: batch.partition, position });
+    }
+    // Not awaited: the effects are committed, the offset only saves a repetition.
+    this.#committing ??= this.#flush().finally(() => {
+      this.#committing = undefined;
+    });
+    return Promise.resolve();
+  }
+
+  async #flush(): Promise<void> {
+    const { pool, group, logger } = this.#parts;
+    while (this.#uncommitted.size > 0) {
+      const offsets = [...this.#uncommitted.values()];
+      this.#uncommitted.clear();
+      const columns = [
+        offsets.map((offset) => offset.topic),
+        offsets.map((offset) => offset.partition),
+        offsets.map((offset) => offset.position),
+      ];
+      try {
+        await pool.query(this.#sql.commit, [group, ...columns]);
+        this.#commits += 1;
+        if (this.#commits % commitsPerPrune === 0) await pool.query(this.#sql.prune, [group]);
+      } catch (error) {
+        logger.warn("offsets could not be written; those messages may be delivered again", { group, error: describeError(error) });
+        return;
+      }
+    }
+  }
+
+  #member(): { scope: string; id: string } {
+    return { scope: `log:${this.#parts.group}`, id: this.#memberId };
+  }
+
+  async #keepLease(): Promise<void> {
+    const { clock, leaseMs, logger, group } = this.#parts;
+    const { signal } = this.#stop;
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        await this.#heartbeat();
+        if (failures > 0) logger.info("consumer renews its lease again", { group });
+        failures = 0;
+        this.wake();
+      } catch (error) {
+        failures += 1;
+        if (failures === 1) logger.warn("consumer cannot renew its lease and tries again", { group, error: describeError(error) });
+      }
+      await clock.sleep(leaseMs / (failures > 0 ? 10 : 3), signal);
+    }
+  }
+
+  async #heartbeat(): Promise<void> {
+    const { clock, leaseMs, partitions, logger, group } = this.#parts;
+    const isJoining = this.#memberId === "";
+    if (isJoining) this.#memberId = newId(clock);
+    const requestedAt = clock.monotonic();
+    const claims = await this.#claims.heartbeat({ ...this.#member(), leaseMs, slots: partitions, isJoining });
+    if (claims === undefined) {
+      logger.warn("consumer lost its lease and joins its group again", { group });
+      this.#memberId = "";
+      this.#owned = new Map();
+      this.#leaseUntil = -Infinity;
+      return;
+    }
+    for (const { slot, epoch } of claims) {
+      // Another member had it in between: what we remember of it is old.
+      if (this.#owned.get(slot) !== epoch) this.#acknowledged.delete(slot);
+    }
+    this.#owned = new Map(claims.map((claim) => [claim.slot, claim.epoch]));
+    this.#surplus = new Set(claims.filter((claim) => claim.isSurplus).map((claim) => claim.slot));
+    this.#leaseUntil = requestedAt + leaseMs;
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    this.#parts.onClose();
+    await this.#heartbeats;
+    await this.#committing;
+    await this.#flush();
+    if (this.#memberId !== "") {
+      await this.#claims.release({ ...this.#member(), slots: [], isLeaving: true });
+    }
+  }
+}

@@ -1,0 +1,29 @@
+/** The statements of the inbox's and the parked messages' stores. */
+export interface InboxSql {
+  readonly receive: string;
+  readonly park: string;
+  readonly due: string;
+  readonly take: string;
+  readonly resolve: string;
+  readonly fail: string;
+}
+
+/** `schema` is quoted. */
+export function inboxSql(schema: string): InboxSql {
+  const columns = "id::text, message::text, attempts, (message ->> 'shard')::integer as shard";
+  return {
+    receive: `/* dure:inbox.receive */ select fresh, parked, known from ${schema}.inbox_receive($1, $2::text[], $3::text[], $4::text[], $5::text[])`,
+    park: `/* dure:parked.park */ select ${schema}.park($1, $2, $3::text::jsonb, $4::text::jsonb, $5)`,
+    due: `/* dure:parked.due */
+      select ${columns} from ${schema}.parked_message
+      where side = $1 and consumer = $2 and state = 'retrying' and next_attempt_at <= clock_timestamp()
+      order by next_attempt_at limit $3`,
+    // Skips what another member is trying: it will have resolved it, or made it due again.
+    take: `/* dure:parked.take */
+      select ${columns} from ${schema}.parked_message
+      where id = $1 and state = 'retrying' and next_attempt_at <= clock_timestamp()
+      for update skip locked`,
+    resolve: `/* dure:parked.resolve */ select ${schema}.parked_resolve($1)`,
+    fail: `/* dure:parked.fail */ select ${schema}.parked_fail($1, $2::text::jsonb, $3)`,
+  };
+}

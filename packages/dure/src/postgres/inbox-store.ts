@@ -1,0 +1,28 @@
+import type { InboxStore } from "../inbox/inbox-store.ts";
+import { inboxSql } from "./inbox-sql.ts";
+
+/** The inbox in the tables of `0003_inbox.sql`. `schema` is quoted. */
+export function postgresInboxStore(schema: string): InboxStore {
+  const sql = inboxSql(schema);
+  return {
+    async receive(tx, consumer, batch) {
+      const previous = batch.flatMap(({ link }) => (link.kind === "after" ? [link.previousId] : []));
+      const { rows } = await tx.query(sql.receive, [
+        consumer,
+        batch.map((message) => message.id),
+        batch.map((message) => message.topic),
+        batch.map((message) => message.key),
+        previous,
+      ]);
+      return {
+        fresh: textSet(rows[0]?.["fresh"]),
+        parkedKeys: textSet(rows[0]?.["parked"]),
+        known: textSet(rows[0]?.["known"]),
+      };
+    },
+  };
+}
+
+function textSet(value: unknown): ReadonlySet<string> {
+  return new Set(value as readonly string[] | undefined);
+}

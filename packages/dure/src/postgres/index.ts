@@ -1,0 +1,11 @@
+export { checkSchema, migrate, printMigrations, readMigrations } from "./migrate.ts";
+export type { MigrateOptions, Migration } from "./migrate.ts";
+export { postgresStore } from "./postgres-store.ts";
+export type { PostgresStoreOptions } from "./postgres-store.ts";
+export { postgresTransport } from "./event-log.ts";
+export type { EventLog, GroupLag, PostgresTransportOptions } from "./event-log.ts";
+export { postgresAdmin } from "./postgres-admin.ts";
+export type { Retention } from "./maintenance.ts";
+export { classifySqlError, sqlStateOf } from "./sqlstate.ts";
+export type { SqlFailure } from "./sqlstate.ts";
+export type { PostgresClient, PostgresPool, PostgresResult } from "./pool.ts";

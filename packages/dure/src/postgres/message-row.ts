@@ -1,0 +1,45 @@
+import type { Message, MessageContext, MessageLink } from "../core/message.ts";
+
+/** A message from a row of `outbox_message`. */
+export function messageFromRow(row: Readonly<Record<string, unknown>>): Message {
+  const context = (row["context"] ?? undefined) as MessageContext | undefined;
+  return {
+    id: String(row["id"]),
+    source: String(row["source"]),
+    topic: String(row["topic"]),
+    key: String(row["key"]),
+    type: String(row["type"]),
+    version: Number(row["version"]),
+    time: timeOf(row["written_at"]),
+    data: String(row["data"]),
+    link: linkOf(row),
+    ...context,
+  };
+}
+
+function linkOf(row: Readonly<Record<string, unknown>>): MessageLink {
+  if (row["link_verified"] !== true) return { kind: "unverified" };
+  if (row["previous_id"] === null) return { kind: "first" };
+  return {
+    kind: "after",
+    previousId: String(row["previous_id"]),
+    previousAt: timeOf(row["previous_at"]),
+  };
+}
+
+/** Drivers may be set to give timestamps as text. */
+function timeOf(value: unknown): string {
+  return value instanceof Date ? value.toISOString() : new Date(String(value)).toISOString();
+}
+
+/** The envelope of a message without its data, as JSON text. */
+export function envelopeText(message: Message): string {
+  const { data: _data, ...envelope } = message;
+  return JSON.stringify(envelope);
+}
+
+/** A message from its envelope and its data. */
+export function messageFromParts(envelope: unknown, data: unknown): Message {
+  const parsed = JSON.parse(String(envelope)) as Omit<Message, "data">;
+  return { ...parsed, data: String(data) };
+}

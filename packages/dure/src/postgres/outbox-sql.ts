@@ -1,0 +1,77 @@
+/** The statements of the outbox's store. */
+export interface OutboxSql {
+  readonly append: string;
+  readonly cursors: string;
+  readonly lastPositions: string;
+  readonly writers: string;
+  readonly read: string;
+  readonly advance: string;
+  readonly prune: string;
+  readonly parkedKeys: string;
+}
+
+/** `schema` is quoted. */
+export function outboxSql(schema: string): OutboxSql {
+  return {
+    append: `/* dure:outbox.append */ select ${schema}.outbox_append($1, $2::text::jsonb, $3::boolean) as appended`,
+    cursors: `/* dure:outbox.cursors */
+      select s.shard, c.n::text, c.low::text, c.done::text
+      from unnest($1::smallint[]) as s (shard)
+      cross join lateral (
+        select n, low, done from ${schema}.outbox_cursor
+        where shard = s.shard order by epoch desc, n desc limit 1
+      ) c`,
+    lastPositions: `/* dure:outbox.last-positions */
+      select coalesce(pg_sequence_last_value(p.sequence), 0)::text as last
+      from ${schema}.outbox_setting s, unnest(s.position_sequences) with ordinality as p (sequence, n)
+      order by p.n`,
+    writers: `/* dure:outbox.writers */
+      select (l.classid::bigint - s.lock_namespace)::integer as shard, l.virtualtransaction as writer
+      from ${schema}.outbox_setting s
+      join pg_locks l
+        on l.locktype = 'advisory' and l.objsubid = 2 and l.granted
+        and l.database = (select oid from pg_database where datname = current_database())
+        and l.classid::bigint - s.lock_namespace = any ($1::bigint[])`,
+    // One statement, one snapshot: what is seen in the gaps and above the head belongs together.
+    read: `/* dure:outbox.read */
+      select m.shard, m.position::text, m.id, m.previous_id, m.link_verified, m.source, m.topic, m.key,
+        m.type, m.version, m.data, m.context, m.written_at, m.previous_at
+      from unnest($1::smallint[], $2::bigint[]) as r (shard, head)
+      cross join lateral (
+        select f.* from (
+          select g.* from unnest($3::smallint[], $4::bigint[], $5::bigint[]) as gap (shard, low, high)
+          cross join lateral (
+            select * from ${schema}.outbox_message o
+            where o.shard = r.shard and o.position between gap.low and gap.high
+            order by o.position limit $6
+          ) g
+          where gap.shard = r.shard
+          union all
+          (
+            select * from ${schema}.outbox_message o
+            where o.shard = r.shard and o.position > r.head
+            order by o.position limit $6
+          )
+        ) f
+        order by f.position limit $6
+      ) m
+      order by m.shard, m.position`,
+    advance: `/* dure:outbox.advance */
+      select ${schema}.outbox_advance(
+        $1, $2, $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text::jsonb, $9::bigint[]
+      ) as fenced`,
+    prune: `/* dure:outbox.prune-cursors */
+      delete from ${schema}.outbox_cursor c
+      using (
+        select shard, max(epoch) as epoch from ${schema}.outbox_cursor group by shard
+      ) newest
+      where c.shard = newest.shard and (
+        c.epoch < newest.epoch or c.n < (
+          select max(n) - 100 from ${schema}.outbox_cursor x where x.shard = newest.shard and x.epoch = newest.epoch
+        )
+      )`,
+    parkedKeys: `/* dure:outbox.parked-keys */
+      select distinct topic || chr(31) || key as key from ${schema}.parked_message
+      where side = 'relay' and consumer = $1 and blocks_key`,
+  };
+}

@@ -1,0 +1,117 @@
+import type { OutboxStore, ShardAdvance } from "../outbox/outbox-store.ts";
+import type { Range } from "../outbox/shard-progress.ts";
+import { postgresClaims } from "./claims.ts";
+import { claimsSql } from "./claims-sql.ts";
+import { messageFromRow } from "./message-row.ts";
+import { outboxSql } from "./outbox-sql.ts";
+import { parkedMessageJson } from "./parking-store.ts";
+import type { PostgresPool } from "./pool.ts";
+import { translateSqlError } from "./sqlstate.ts";
+
+/** The claims' scope of the outbox's shards. */
+const scope = "outbox";
+/** Cursor rows that may gather before the old ones go. */
+const advancesPerPrune = 2_000;
+
+/** The outbox in the tables of `0002_outbox.sql`. `schema` is quoted. */
+export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxStore {
+  const sql = outboxSql(schema);
+  const claims = postgresClaims(pool, claimsSql(schema));
+  let shardCount: number | undefined;
+  let advances = 0;
+
+  async function lastPositions(): Promise<readonly number[]> {
+    const { rows } = await pool.query(sql.lastPositions);
+    shardCount = rows.length;
+    return rows.map((row) => Number(row["last"]));
+  }
+
+  return {
+    async append(tx, source, events, { isInTransaction }) {
+      const params = [source, JSON.stringify(events), isInTransaction];
+      await tx.query(sql.append, params).catch((error: unknown) => {
+        throw translateSqlError(error);
+      });
+    },
+    async heartbeat({ id, leaseMs, isJoining }) {
+      shardCount ??= (await lastPositions()).length;
+      const held = await claims.heartbeat({ scope, id, leaseMs, slots: shardCount, isJoining });
+      return held?.map(({ slot, epoch, isSurplus }) => ({ shard: slot, epoch, isSurplus }));
+    },
+    release: ({ id, shards, isLeaving }) => claims.release({ scope, id, slots: shards, isLeaving }),
+    async cursors(shards) {
+      const { rows } = await pool.query(sql.cursors, [shards]);
+      return rows.map((row) => ({
+        shard: Number(row["shard"]),
+        n: Number(row["n"]),
+        low: Number(row["low"]),
+        done: parseMultirange(String(row["done"])),
+      }));
+    },
+    lastPositions,
+    async writers(shards) {
+      const { rows } = await pool.query(sql.writers, [shards]);
+      const byShard = Map.groupBy(rows, (row) => Number(row["shard"]));
+      return new Map(
+        [...byShard].map(([shard, held]) => [shard, new Set(held.map((row) => String(row["writer"])))]),
+      );
+    },
+    async read(requests, limit) {
+      const gaps = requests.flatMap(({ shard, gaps: ranges }) => ranges.map((range) => ({ shard, ...range })));
+      const { rows } = await pool.query(sql.read, [
+        requests.map((request) => request.shard),
+        requests.map((request) => request.head),
+        gaps.map((gap) => gap.shard),
+        gaps.map((gap) => gap.from),
+        gaps.map((gap) => gap.to),
+        limit,
+      ]);
+      return rows.map((row) => ({
+        shard: Number(row["shard"]),
+        position: Number(row["position"]),
+        message: messageFromRow(row),
+      }));
+    },
+    async advance(memberId, moved, parked, resolved) {
+      const { rows } = await pool.query(sql.advance, [
+        scope,
+        memberId,
+        ...advanceColumns(moved),
+        parked.length === 0 ? null : JSON.stringify(parked.map(parkedMessageJson)),
+        resolved,
+      ]);
+      advances += moved.length;
+      if (advances >= advancesPerPrune) {
+        advances = 0;
+        await pool.query(sql.prune);
+      }
+      return (rows[0]?.["fenced"] ?? []) as readonly number[];
+    },
+    async parkedKeys(source) {
+      const { rows } = await pool.query(sql.parkedKeys, [source]);
+      return new Set(rows.map((row) => String(row["key"])));
+    },
+  };
+}
+
+function advanceColumns(moved: readonly ShardAdvance[]): readonly unknown[] {
+  return [
+    moved.map((advance) => advance.shard),
+    moved.map((advance) => advance.epoch),
+    moved.map((advance) => advance.n),
+    moved.map((advance) => advance.low),
+    moved.map((advance) => multirangeText(advance.done)),
+  ];
+}
+
+function multirangeText(ranges: readonly Range[]): string {
+  return `{${ranges.map((range) => `[${range.from},${range.to + 1})`).join(",")}}`;
+}
+
+/** PostgreSQL prints a multirange of int8 in its canonical form: `{[1,4),[7,9)}`. */
+function parseMultirange(text: string): readonly Range[] {
+  return [...text.matchAll(/\[(\d+),(\d+)\)/g)].map((match) => ({
+    from: Number(match[1]),
+    to: Number(match[2]) - 1,
+  }));
+}

@@ -1,0 +1,51 @@
+import type { Message } from "../core/message.ts";
+import type { DueMessage, ParkingStore, ParkRequest } from "../core/parking.ts";
+import { inboxSql } from "./inbox-sql.ts";
+import type { PostgresPool } from "./pool.ts";
+
+/** Parked messages in the table of `0003_inbox.sql`. `schema` is quoted. */
+export function postgresParkingStore(pool: PostgresPool, schema: string): ParkingStore {
+  const sql = inboxSql(schema);
+  return {
+    async park(tx, request) {
+      const { side, consumer, message, failure, skips } = parkedMessageJson(request);
+      await tx.query(sql.park, [
+        side,
+        consumer,
+        JSON.stringify(message),
+        failure === undefined ? null : JSON.stringify(failure),
+        skips,
+      ]);
+    },
+    async due(side, consumer, limit) {
+      const { rows } = await pool.query(sql.due, [side, consumer, limit]);
+      return rows.map(dueFromRow);
+    },
+    async take(tx, id) {
+      const { rows } = await tx.query(sql.take, [id]);
+      return rows[0] === undefined ? undefined : dueFromRow(rows[0]);
+    },
+    async resolve(tx, id) {
+      await tx.query(sql.resolve, [id]);
+    },
+    async fail(id, failure, skips) {
+      await pool.query(sql.fail, [id, JSON.stringify(failure), skips]);
+    },
+  };
+}
+
+/** A request to park, as the SQL functions read it. */
+export interface ParkedMessageJson extends Omit<ParkRequest, "message"> {
+  readonly message: Message & { readonly shard?: number };
+}
+
+/** The shard travels inside the envelope, so that its owner alone tries it again. */
+export function parkedMessageJson(request: ParkRequest): ParkedMessageJson {
+  const { shard, message } = request;
+  return shard === undefined ? request : { ...request, message: { ...message, shard } };
+}
+
+function dueFromRow(row: Readonly<Record<string, unknown>>): DueMessage {
+  const { shard, ...message } = JSON.parse(String(row["message"])) as Message & { shard?: number };
+  return { id: String(row["id"]), message, attempts: Number(row["attempts"]), shard: shard ?? -1 };
+}

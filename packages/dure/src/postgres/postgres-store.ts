@@ -1,0 +1,53 @@
+import { systemClock } from "../core/clock.ts";
+import type { Clock } from "../core/clock.ts";
+import { silentLogger } from "../core/logger.ts";
+import type { Logger } from "../core/logger.ts";
+import type { ServiceStore } from "../service-store.ts";
+import { postgresAdminStore } from "./admin-store.ts";
+import { postgresInboxStore } from "./inbox-store.ts";
+import { maintain } from "./maintenance.ts";
+import type { Retention } from "./maintenance.ts";
+import { checkSchema } from "./migrate.ts";
+import { Notifications } from "./notifications.ts";
+import { postgresOutboxStore } from "./outbox-store.ts";
+import { postgresParkingStore } from "./parking-store.ts";
+import { checkSchemaName, quoteIdentifier } from "./pool.ts";
+import type { PostgresClient, PostgresPool } from "./pool.ts";
+import { postgresTransactionStore } from "./transaction-store.ts";
+
+/** What {@link postgresStore} takes. */
+export interface PostgresStoreOptions<Client extends PostgresClient> {
+  /** A `pg` pool on the service's own database, or anything of its shape. Yours to end, after `dure.stop()`. */
+  readonly pool: PostgresPool<Client>;
+  /** The schema of the library's tables. @defaultValue "dure" */
+  readonly schema?: string;
+  readonly retention?: Retention;
+  readonly logger?: Logger;
+  readonly clock?: Clock;
+}
+
+/** Everything that a service keeps, in one PostgreSQL database: the one that its business rows are in. */
+export function postgresStore<Client extends PostgresClient>(
+  options: PostgresStoreOptions<Client>,
+): ServiceStore<Client> {
+  const { pool } = options;
+  const schemaName = checkSchemaName(options.schema ?? "dure");
+  const schema = quoteIdentifier(schemaName);
+  const clock = options.clock ?? systemClock;
+  const logger = options.logger ?? silentLogger;
+  const notifications = new Notifications({ pool, name: `outbox.${schemaName}`, clock, logger });
+  return {
+    outbox: postgresOutboxStore(pool, schema),
+    inbox: postgresInboxStore(schema),
+    parking: postgresParkingStore(pool, schema),
+    transactions: postgresTransactionStore(pool),
+    admin: postgresAdminStore(pool, schema),
+    news: {
+      tell: () => notifications.tell(),
+      listen: (listener) => notifications.listen(listener),
+    },
+    check: () => checkSchema({ pool, schema: schemaName }),
+    maintain: () => maintain({ pool, schema, retention: options.retention, logger }),
+    close: () => notifications.close(),
+  };
+}

@@ -1,0 +1,64 @@
+import { DureError } from "../core/errors.ts";
+
+/** The SQLSTATE of an error that a PostgreSQL driver threw, if it is one. */
+export function sqlStateOf(error: unknown): string | undefined {
+  for (let cause = error, depth = 0; depth < 4; depth += 1) {
+    if (typeof cause !== "object" || cause === null) return undefined;
+    const code = (cause as { readonly code?: unknown }).code;
+    if (typeof code === "string" && /^[0-9A-Z]{5}$/.test(code)) return code;
+    cause = (cause as { readonly cause?: unknown }).cause;
+  }
+  return undefined;
+}
+
+/** What an error says about the statement: try the transaction again, wait for the server, or it is wrong. */
+export type SqlFailure = "conflict" | "unavailable" | "wrong";
+
+/**
+ * Sorts an error of a PostgreSQL driver by its SQLSTATE, and an error without one that came from a
+ * connection by its system code. Never by message text, with one exception that `pg` leaves no other way
+ * for: it reports a lost connection as a plain Error.
+ */
+export function classifySqlError(error: unknown): SqlFailure {
+  const state = sqlStateOf(error);
+  if (state !== undefined) {
+    // 40001 serialization_failure, 40P01 deadlock_detected, 55P03 lock_not_available.
+    if (state === "40001" || state === "40P01" || state === "55P03") return "conflict";
+    // 08 connection exception, 53 insufficient resources, 57P operator intervention, 58 system error,
+    // 25006 read-only (a standby after a failover), 25P03/25P04 session and transaction time-outs.
+    if (/^(08|53|57P|58)/.test(state) || state === "25006" || /^25P0[34]/.test(state)) {
+      return "unavailable";
+    }
+    return "wrong";
+  }
+  const code = (error as { readonly code?: unknown } | null)?.code;
+  if (typeof code === "string" && /^E[A-Z]+$/.test(code)) return "unavailable";
+  if (error instanceof Error && lostConnection.test(error.message)) return "unavailable";
+  return "wrong";
+}
+
+const lostConnection =
+  /^(Connection terminated|Client has encountered a connection error|Client was closed|timeout exceeded when trying to connect|Query read timeout)/;
+
+/** The SQLSTATEs that our own SQL functions raise, as errors with our codes. Anything else comes back unchanged. */
+export function translateSqlError(error: unknown): unknown {
+  const message = error instanceof Error ? error.message : String(error);
+  switch (sqlStateOf(error)) {
+    case "DU001":
+      return new DureError("NOT_IN_TRANSACTION", message, { cause: error });
+    case "DU002":
+      return new DureError("TOO_MANY_KEYS", message, { cause: error });
+    case "DU003":
+      return new DureError("FENCED", message, { cause: error });
+    case "3F000":
+    case "42P01":
+    case "42883":
+      return new DureError(
+        "SCHEMA_MISSING",
+        `${message}: the schema of dure is missing or older than this version; run "dure migrate"`,
+        { cause: error },
+      );
+    default:
+      return error;
+  }
+}

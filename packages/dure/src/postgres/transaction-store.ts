@@ -1,0 +1,80 @@
+import { DureError, describeError } from "../core/errors.ts";
+import type { TransactionStore } from "../core/service-transaction.ts";
+import type { PostgresClient, PostgresPool } from "./pool.ts";
+import { classifySqlError } from "./sqlstate.ts";
+
+/** Transactions on a pool of PostgreSQL connections, at READ COMMITTED. */
+export function postgresTransactionStore<Client extends PostgresClient>(
+  pool: PostgresPool<Client>,
+): TransactionStore<Client> {
+  return {
+    async run(work) {
+      const client = await connect(pool);
+      try {
+        await begin(client);
+        const result = await work(client, client);
+        await commit(client);
+        client.release();
+        return result;
+      } catch (error) {
+        throw await rolledBack(client, error);
+      }
+    },
+  };
+}
+
+async function connect<Client extends PostgresClient>(pool: PostgresPool<Client>): Promise<Client> {
+  try {
+    return await pool.connect();
+  } catch (error) {
+    throw unavailable("no connection could be had", error);
+  }
+}
+
+async function begin(client: PostgresClient): Promise<void> {
+  try {
+    await client.query("begin isolation level read committed");
+  } catch (error) {
+    throw unavailable("the transaction could not begin", error);
+  }
+}
+
+async function commit(client: PostgresClient): Promise<void> {
+  let command: string | undefined;
+  try {
+    ({ command } = await client.query("commit"));
+  } catch (error) {
+    if (classifySqlError(error) !== "unavailable") throw error;
+    throw new DureError(
+      "COMMIT_IN_DOUBT",
+      `the connection was lost while COMMIT was on its way (${describeError(error)}): it may have committed or not; look before you do it again`,
+      { cause: error },
+    );
+  }
+  // In an aborted transaction COMMIT succeeds and rolls back; only its answer says so.
+  if (command === "ROLLBACK") {
+    throw new DureError(
+      "COMMIT_REFUSED",
+      "COMMIT answered ROLLBACK: a statement of the transaction had failed and its error was not passed on; nothing was committed",
+    );
+  }
+}
+
+/** Ends the transaction and gives the connection back; a connection that cannot roll back is thrown away. */
+async function rolledBack(client: PostgresClient, error: unknown): Promise<unknown> {
+  try {
+    await client.query("rollback");
+    client.release();
+    return error;
+  } catch (rollbackError) {
+    client.release(true);
+    const isKnown = error instanceof DureError && error.code === "COMMIT_IN_DOUBT";
+    return isKnown || error instanceof DureError && error.code === "DATABASE_UNAVAILABLE"
+      ? error
+      : unavailable("the connection was lost in the middle of the transaction, which is rolled back", error ?? rollbackError);
+  }
+}
+
+function unavailable(what: string, cause: unknown): DureError {
+  return new DureError("DATABASE_UNAVAILABLE", `${what}: ${describeError(cause)}`, { cause });
+}

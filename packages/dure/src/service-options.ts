@@ -1,0 +1,105 @@
+import type { RetryPolicy } from "./core/backoff.ts";
+import { defaultRetryPolicy } from "./core/backoff.ts";
+import type { Clock } from "./core/clock.ts";
+import { DureError } from "./core/errors.ts";
+import type { AnyEventDefinition } from "./core/event.ts";
+import type { Faults } from "./core/faults.ts";
+import type { Logger } from "./core/logger.ts";
+import type { Transport } from "./core/transport.ts";
+import type { ConsumerOptions, ConsumerSettings } from "./inbox/consumer.ts";
+import type { RelayOptions, RelaySettings } from "./outbox/relay.ts";
+import type { ServiceStore } from "./service-store.ts";
+
+/** What {@link createDure} takes. */
+export interface DureOptions<Client = unknown> {
+  /** The service's name: the source of its events and the default group of its handlers. */
+  readonly service: string;
+  readonly store: ServiceStore<Client>;
+  /** Without one, events are written and wait, and nothing is received. */
+  readonly transport?: Transport;
+  /** `false`: this process writes events and publishes none; they wait for one that does. */
+  readonly relay?: RelayOptions | false;
+  readonly consumer?: ConsumerOptions;
+  /** All events that the service knows. Given: a message of another type on a subscribed topic is a dead letter at once. */
+  readonly contracts?: readonly AnyEventDefinition[];
+  readonly logger?: Logger;
+  readonly clock?: Clock;
+  readonly faults?: Faults;
+}
+
+/** The options that are numbers, with the defaults filled in. */
+export interface DureSettings {
+  readonly relay: RelaySettings | undefined;
+  readonly consumer: ConsumerSettings;
+}
+
+const knownOptions = ["service", "store", "transport", "relay", "consumer", "contracts", "logger", "clock", "faults"];
+const knownRelayOptions = ["batchSizeMax", "leaseMs", "pollMsMin", "pollMsMax", "retry", "whenPoisoned"];
+const knownConsumerOptions = ["batchSizeMax", "concurrency", "pollMsMin", "pollMsMax", "retry"];
+
+/**
+ * Fills in the defaults and checks everything.
+ * @throws CONFIGURATION_INVALID naming every mistake at once
+ */
+export function readOptions(options: DureOptions): DureSettings {
+  const problems: string[] = [];
+  if (typeof options.service !== "string" || !/^[a-z0-9][a-z0-9._-]{0,63}$/.test(options.service)) {
+    problems.push("service: must be 1 to 64 of a-z, 0-9, dot, dash and underscore");
+  }
+  if (typeof options.store !== "object") problems.push('store: is missing; postgresStore({ pool }) of "dure/postgres" makes one');
+  unknownKeys("", options, knownOptions, problems);
+  const relayOptions = options.relay === false ? {} : (options.relay ?? {});
+  unknownKeys("relay.", relayOptions, knownRelayOptions, problems);
+  const relay: RelaySettings = {
+    batchSizeMax: 1_000,
+    leaseMs: 5_000,
+    pollMsMin: 5,
+    pollMsMax: 1_000,
+    whenPoisoned: "park-key",
+    ...relayOptions,
+    retry: { ...defaultRetryPolicy, ...relayOptions.retry },
+  };
+  range("relay.leaseMs", relay.leaseMs, 500, 3_600_000, problems);
+  range("relay.batchSizeMax", relay.batchSizeMax, 1, 10_000, problems);
+  checkPolling("relay", relay, problems);
+  const consumerOptions = options.consumer ?? {};
+  unknownKeys("consumer.", consumerOptions, knownConsumerOptions, problems);
+  const consumer: ConsumerSettings = {
+    batchSizeMax: 100,
+    concurrency: 4,
+    pollMsMin: 5,
+    pollMsMax: 1_000,
+    ...consumerOptions,
+    retry: { ...defaultRetryPolicy, ...consumerOptions.retry },
+  };
+  range("consumer.batchSizeMax", consumer.batchSizeMax, 1, 1_000, problems);
+  range("consumer.concurrency", consumer.concurrency, 1, 256, problems);
+  checkPolling("consumer", consumer, problems);
+  if (problems.length > 0) {
+    throw new DureError("CONFIGURATION_INVALID", `createDure: ${problems.join("; ")}`);
+  }
+  return { relay: options.relay === false ? undefined : relay, consumer };
+}
+
+function checkPolling(
+  name: string,
+  settings: { readonly pollMsMin: number; readonly pollMsMax: number; readonly retry: RetryPolicy },
+  problems: string[],
+): void {
+  range(`${name}.pollMsMin`, settings.pollMsMin, 1, 60_000, problems);
+  range(`${name}.pollMsMax`, settings.pollMsMax, settings.pollMsMin, 60_000, problems);
+  range(`${name}.retry.attempts`, settings.retry.attempts, 1, 1_000, problems);
+  range(`${name}.retry.baseMs`, settings.retry.baseMs, 1, 86_400_000, problems);
+  range(`${name}.retry.maxMs`, settings.retry.maxMs, settings.retry.baseMs, 86_400_000, problems);
+}
+
+function range(name: string, value: number, min: number, max: number, problems: string[]): void {
+  if (Number.isInteger(value) && value >= min && value <= max) return;
+  problems.push(`${name}: must be a whole number from ${min} to ${max}, got ${String(value)}`);
+}
+
+function unknownKeys(prefix: string, given: object, known: readonly string[], problems: string[]): void {
+  for (const key of Object.keys(given)) {
+    if (!known.includes(key)) problems.push(`${prefix}${key}: is no option; there are ${known.join(", ")}`);
+  }
+}

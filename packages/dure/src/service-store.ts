@@ -1,0 +1,24 @@
+import type { AdminStore } from "./admin/admin-store.ts";
+import type { ParkingStore } from "./core/parking.ts";
+import type { TransactionStore } from "./core/service-transaction.ts";
+import type { InboxStore } from "./inbox/inbox-store.ts";
+import type { OutboxStore } from "./outbox/outbox-store.ts";
+
+/** Everything that a service keeps in its own database. `dure/postgres` makes one. */
+export interface ServiceStore<Client = unknown> {
+  readonly outbox: OutboxStore;
+  readonly inbox: InboxStore;
+  readonly parking: ParkingStore;
+  readonly transactions: TransactionStore<Client>;
+  readonly admin: AdminStore;
+  /** Hints from process to process that the outbox has news; may be lost. */
+  readonly news: {
+    tell(): void;
+    listen(listener: () => void): () => void;
+  };
+  /** Rejects when the schema is not the one that this version needs. */
+  check(): Promise<void>;
+  /** Regular care: partitions, retention. */
+  maintain(): Promise<void>;
+  close(): Promise<void>;
+}

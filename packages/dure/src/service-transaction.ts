@@ -1,0 +1,63 @@
+import type { Clock } from "./core/clock.ts";
+import { DureError } from "./core/errors.ts";
+import type { EventDefinition } from "./core/event.ts";
+import type { Faults } from "./core/faults.ts";
+import type { MessageContext } from "./core/message.ts";
+import type { ServiceTransaction, TransactionStore } from "./core/service-transaction.ts";
+import type { TransactionHandle } from "./core/transaction.ts";
+import type { OutboxStore, PreparedEvent } from "./outbox/outbox-store.ts";
+import { prepareEvent } from "./outbox/outbox.ts";
+
+/** What one transaction of a service is made of. */
+export interface TransactionParts<Client, Result> {
+  readonly transactions: TransactionStore<Client>;
+  readonly outbox: OutboxStore;
+  readonly source: string;
+  readonly clock: Clock;
+  readonly faults: Faults;
+  readonly context: () => MessageContext | undefined;
+  readonly work: (tx: ServiceTransaction<Client>, raw: TransactionHandle) => Promise<Result>;
+  readonly onWritten: () => void;
+}
+
+/** Runs the work, writes what it emitted right before COMMIT, and says so after it. */
+export async function runInTransaction<Client, Result>(
+  parts: TransactionParts<Client, Result>,
+): Promise<Result> {
+  const { transactions, outbox, source, clock, faults } = parts;
+  const emitted: (PreparedEvent | Promise<PreparedEvent>)[] = [];
+  const result = await transactions.run(async (raw, client) => {
+    let isOpen = true;
+    const assertOpen = (): void => {
+      if (!isOpen) {
+        throw new DureError("TRANSACTION_ENDED", `a transaction of "${source}" was used after it had ended: await everything inside it`);
+      }
+    };
+    const tx: ServiceTransaction<Client> = {
+      client,
+      query(text, params) {
+        assertOpen();
+        return raw.query(text, params);
+      },
+      emit<Input, Output>(definition: EventDefinition<Input, Output>, data: Input) {
+        assertOpen();
+        const prepared = prepareEvent(definition.of(data), parts.context(), clock);
+        // Settled below; until then a rejection is not unhandled.
+        if (prepared instanceof Promise) prepared.catch(() => undefined);
+        emitted.push(prepared);
+      },
+    };
+    try {
+      const value = await parts.work(tx, raw);
+      const events = await Promise.all(emitted);
+      if (events.length > 0) await outbox.append(raw, source, events, { isInTransaction: true });
+      await faults.hit("transaction.before-commit");
+      return value;
+    } finally {
+      isOpen = false;
+    }
+  });
+  await faults.hit("transaction.after-commit");
+  if (emitted.length > 0) parts.onWritten();
+  return result;
+}

@@ -1,0 +1,289 @@
+import { createDeadLetters } from "./admin/dead-letters.ts";
+import type { DeadLetters } from "./admin/dead-letters.ts";
+import type { StoreStatus } from "./admin/admin-store.ts";
+import { settledWithin } from "./core/abort.ts";
+import { systemClock } from "./core/clock.ts";
+import type { Clock } from "./core/clock.ts";
+import { DureError, describeError, isDureError } from "./core/errors.ts";
+import type { EventDefinition } from "./core/event.ts";
+import { noFaults } from "./core/faults.ts";
+import type { Faults } from "./core/faults.ts";
+import { silentLogger } from "./core/logger.ts";
+import type { Logger } from "./core/logger.ts";
+import type { MessageContext } from "./core/message.ts";
+import type { ServiceTransaction, TransactionOptions } from "./core/service-transaction.ts";
+import type { TransactionHandle } from "./core/transaction.ts";
+import { Consumer } from "./inbox/consumer.ts";
+import { Inbox } from "./inbox/inbox.ts";
+import type { PoisonPolicy, ReceivedMessage, Subscriber } from "./inbox/inbox.ts";
+import type { OrderCounts } from "./inbox/order-check.ts";
+import { createOutbox } from "./outbox/outbox.ts";
+import type { Outbox } from "./outbox/outbox.ts";
+import { Relay } from "./outbox/relay.ts";
+import { readOptions } from "./service-options.ts";
+import type { DureOptions, DureSettings } from "./service-options.ts";
+import { runInTransaction } from "./service-transaction.ts";
+
+/** What {@link Dure.on} takes. */
+export interface OnOptions {
+  /** The consumer group: each message is handled once per group. @defaultValue the service's name */
+  readonly group?: string;
+  /** What a message that failed for good does to its key: hold it until someone looks, or let it go on. @defaultValue "park-key" */
+  readonly whenPoisoned?: PoisonPolicy;
+  /** Where a group that is new begins. @defaultValue "earliest" */
+  readonly from?: "earliest" | "latest";
+}
+
+/** Handles one message in the transaction that also holds its dedup record. Throwing undoes it and tries again later. */
+export type Handler<Data, Client> = (
+  message: ReceivedMessage<Data>,
+  tx: ServiceTransaction<Client>,
+) => Promise<void> | void;
+
+/** What a service looks like from outside. */
+export interface DureStatus extends StoreStatus {
+  readonly isRunning: boolean;
+  /** Events that this process has published since it started. */
+  readonly published: number;
+  /** What each group of this process has seen of its streams' order. */
+  readonly order: Readonly<Record<string, OrderCounts>>;
+}
+
+interface Group {
+  readonly name: string;
+  readonly subscribers: Subscriber[];
+  from: "earliest" | "latest";
+  inbox?: Inbox;
+}
+
+/**
+ * One service's consistency: its outbox and relay, its inbox and handlers, its dead letters.
+ * Made by {@link createDure}.
+ */
+export class Dure<Client = unknown> {
+  /** Writes events into a transaction that is not the library's own. */
+  readonly outbox: Outbox;
+  /** What failed for good. */
+  readonly deadLetters: DeadLetters;
+  readonly #options: DureOptions<Client>;
+  readonly #settings: DureSettings;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #faults: Faults;
+  readonly #groups: Map<string, Group> = new Map();
+  #stop: AbortController | undefined;
+  #loops: Promise<unknown> = Promise.resolve();
+  #relay: Relay | undefined;
+  #published = 0;
+
+  constructor(options: DureOptions<Client>) {
+    this.#options = options;
+    this.#settings = readOptions(options);
+    this.#clock = options.clock ?? systemClock;
+    this.#logger = options.logger ?? silentLogger;
+    this.#faults = options.faults ?? noFaults;
+    this.deadLetters = createDeadLetters(options.store.admin);
+    this.outbox = createOutbox({
+      source: options.service,
+      store: options.store.outbox,
+      clock: this.#clock,
+      onWritten: () => this.#wakeRelays(),
+    });
+  }
+
+  /**
+   * Runs `work` in a transaction at READ COMMITTED and commits it with the events that it emitted: all of
+   * it or nothing. Events are published after the commit, at least once, in the order of commits per key.
+   * If the process dies before COMMIT nothing has happened; after it, the events are published by whoever
+   * relays next. Do not talk to the network inside.
+   *
+   * @throws what `work` throws, after the rollback
+   * @throws EVENT_INVALID when an event does not fit its schema: rolled back
+   * @throws COMMIT_REFUSED when a statement had failed and the error was swallowed: rolled back
+   * @throws COMMIT_IN_DOUBT when the connection was lost during COMMIT: look before doing it again
+   * @throws DATABASE_UNAVAILABLE when there was no connection, or it was lost before COMMIT
+   */
+  transaction<Result>(
+    work: (tx: ServiceTransaction<Client>) => Promise<Result>,
+    options?: TransactionOptions,
+  ): Promise<Result> {
+    return this.#run(work, () => options?.context);
+  }
+
+  #run<Result>(
+    work: (tx: ServiceTransaction<Client>, raw: TransactionHandle) => Promise<Result>,
+    context: () => MessageContext | undefined,
+  ): Promise<Result> {
+    const { store, service } = this.#options;
+    return runInTransaction({
+      transactions: store.transactions,
+      outbox: store.outbox,
+      source: service,
+      clock: this.#clock,
+      faults: this.#faults,
+      context,
+      work,
+      onWritten: () => this.#wakeRelays(),
+    });
+  }
+
+  /**
+   * Handles an event: once per group in this database, in the order of its key. The dedup record, the
+   * handler's writes through `tx` and the events that it emits commit together. Delivery is at least once:
+   * what the handler does elsewhere may be done again and needs a key of its own.
+   *
+   * A handler that throws is tried again with backoff while its key waits; other keys go on. After the
+   * last attempt, or a {@link PermanentError}, the message is a dead letter.
+   *
+   * @throws CONFIGURATION_INVALID after start
+   */
+  on<Input, Output>(
+    definition: EventDefinition<Input, Output>,
+    options: OnOptions,
+    handler: Handler<Output, Client>,
+  ): void {
+    if (this.#stop !== undefined) throw misuse("on must be called before start");
+    const name = options.group ?? this.#options.service;
+    const group: Group = this.#groups.get(name) ?? { name, subscribers: [], from: "earliest" };
+    this.#groups.set(name, group);
+    group.from = options.from ?? group.from;
+    group.subscribers.push({
+      definition,
+      whenPoisoned: options.whenPoisoned ?? "park-key",
+      // The inbox has parsed the data with this very definition, and runs in a transaction of this store.
+      handle: handler as unknown as Subscriber["handle"],
+    });
+  }
+
+  /**
+   * Checks the schema and begins to relay and to handle. Loops recover by themselves from a lost database
+   * or broker.
+   * @throws SCHEMA_MISSING, SCHEMA_TOO_NEW, MIGRATION_CHANGED
+   */
+  async start(): Promise<void> {
+    const { store, transport } = this.#options;
+    if (this.#stop !== undefined) throw misuse("it has been started before");
+    if (transport === undefined && this.#groups.size > 0) throw misuse("handlers need a transport");
+    await store.check();
+    await transport?.check();
+    this.#stop = new AbortController();
+    const { signal } = this.#stop;
+    const loops = [this.#maintain(signal)];
+    if (transport !== undefined && this.#settings.relay !== undefined) {
+      loops.push(this.#startRelay(signal));
+    }
+    for (const group of this.#groups.values()) loops.push(this.#startConsumer(group, signal));
+    this.#loops = Promise.all(loops);
+  }
+
+  #startRelay(signal: AbortSignal): Promise<void> {
+    const { store, transport, service } = this.#options;
+    const settings = this.#settings.relay;
+    if (transport === undefined || settings === undefined) return Promise.resolve();
+    const relay = new Relay({
+      source: service,
+      outbox: store.outbox,
+      parking: store.parking,
+      publisher: transport,
+      settings,
+      clock: this.#clock,
+      logger: this.#logger,
+      faults: this.#faults,
+      onPublished: (count) => {
+        this.#published += count;
+      },
+    });
+    this.#relay = relay;
+    const stopListening = store.news.listen(() => relay.wake());
+    return relay.run(signal).finally(stopListening);
+  }
+
+  #startConsumer(group: Group, signal: AbortSignal): Promise<void> {
+    const { store, transport, contracts } = this.#options;
+    if (transport === undefined) return Promise.resolve();
+    const settings = this.#settings.consumer;
+    const inbox = new Inbox({
+      group: group.name,
+      subscribers: group.subscribers,
+      knownTypes: contracts && new Set(contracts.map((definition) => definition.type)),
+      store: store.inbox,
+      parking: store.parking,
+      transaction: (work, context) => this.#run(work, context),
+      isUnavailable: (error) =>
+        isDureError(error, "DATABASE_UNAVAILABLE") || isDureError(error, "COMMIT_IN_DOUBT"),
+      retry: settings.retry,
+      clock: this.#clock,
+      faults: this.#faults,
+    });
+    group.inbox = inbox;
+    const topics = [...new Set(group.subscribers.map((subscriber) => subscriber.definition.topic))];
+    const consumer = new Consumer({
+      group: group.name,
+      inbox,
+      subscribe: () => transport.subscribe({ group: group.name, topics, from: group.from }),
+      settings,
+      clock: this.#clock,
+      logger: this.#logger,
+    });
+    return consumer.run(signal);
+  }
+
+  async #maintain(signal: AbortSignal): Promise<void> {
+    let isWarned = false;
+    while (!signal.aborted) {
+      try {
+        await this.#options.store.maintain();
+        isWarned = false;
+      } catch (error) {
+        if (!isWarned) this.#logger.warn("maintenance failed and is tried again", { error: describeError(error) });
+        isWarned = true;
+      }
+      await this.#clock.sleep(isWarned ? 30_000 : 3_600_000, signal);
+    }
+  }
+
+  #wakeRelays(): void {
+    this.#relay?.wake();
+    if (this.#relay?.isAlone !== true) this.#options.store.news.tell();
+  }
+
+  /**
+   * Stops taking, finishes or hands back what is under way, and resolves to whether all of it was done
+   * within `withinMs` (default 10,000). What was not done is done again by whoever comes next. Your pools
+   * are yours to end afterwards.
+   */
+  async stop(options?: { readonly withinMs?: number }): Promise<boolean> {
+    this.#stop ??= new AbortController();
+    this.#stop.abort();
+    const closing = this.#loops.finally(() => this.#options.store.close());
+    const isDone = await settledWithin(closing, options?.withinMs ?? 10_000);
+    if (!isDone) this.#logger.warn("stopped before everything under way was finished; it will be done again", { service: this.#options.service });
+    return isDone;
+  }
+
+  /** How it stands: backlog, dead letters, order. Cheap enough to be asked every few seconds. */
+  async status(): Promise<DureStatus> {
+    const order = [...this.#groups.values()].flatMap(({ name, inbox }) =>
+      inbox === undefined ? [] : [[name, inbox.orderCounts] as const],
+    );
+    return {
+      ...(await this.#options.store.admin.status()),
+      isRunning: this.#stop !== undefined && !this.#stop.signal.aborted,
+      published: this.#published,
+      order: Object.fromEntries(order),
+    };
+  }
+}
+
+/**
+ * Makes the consistency layer of one service from what you hand it: a store on your database, and a
+ * transport. Nothing runs before {@link Dure.start}.
+ * @throws CONFIGURATION_INVALID naming every mistake at once
+ */
+export function createDure<Client>(options: DureOptions<Client>): Dure<Client> {
+  return new Dure(options);
+}
+
+function misuse(what: string): DureError {
+  return new DureError("CONFIGURATION_INVALID", `dure: ${what}`);
+}
