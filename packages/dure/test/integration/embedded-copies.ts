@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { cp, mkdir, readFile, realpath, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
@@ -32,15 +32,15 @@ export async function reachableLibrary(folder: string): Promise<LibraryCopy> {
     () => false,
   );
   if (canRun) return at(repository);
-  const copy = await copyOfLibrary(join(folder, "clone"), { hasLinks: true });
+  const copy = await copyOfLibrary(join(folder, "clone"), {});
   await cp(node, join(folder, "node"));
   return { ...copy, node: join(folder, "node") };
 }
 
-/** What embedded needs of the repository, elsewhere; without links, as npm leaves it without scripts. */
+/** What embedded needs of the repository, elsewhere. npm leaves out all links when it may run no scripts. */
 export async function copyOfLibrary(
   target: string,
-  { hasLinks }: { hasLinks: boolean },
+  { linksLeftOut }: { linksLeftOut?: string },
 ): Promise<LibraryCopy> {
   const parts = [
     "package.json",
@@ -56,10 +56,13 @@ export async function copyOfLibrary(
     const options = { recursive: true, verbatimSymlinks: true };
     await cp(join(repository, part), join(target, part), options);
   }
-  if (!hasLinks) {
+  if (linksLeftOut !== undefined) {
     const list = await readFile(join(target, platformPackage, "native/pg-symlinks.json"), "utf8");
     const links = JSON.parse(list) as { target: string }[]; // made by the package's build
-    for (const link of links) await rm(join(target, platformPackage, link.target));
+    for (const link of links) {
+      if (!basename(link.target).startsWith(linksLeftOut)) continue;
+      await rm(join(target, platformPackage, link.target));
+    }
   }
   return at(target);
 }

@@ -3,6 +3,7 @@
  * in every folder. These tests start servers of their own beside the run's.
  */
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -128,6 +129,7 @@ describe("a server and its data", () => {
     await client.connect();
     await Promise.all([server.stop(), server.stop()]);
     await expect(client.query("select 1")).rejects.toThrow();
+    expect(await readFile(`${dataDir}.log`, "utf8")).toContain("received fast shutdown request");
     expect((await readdir(folder)).toSorted()).toEqual([
       "postgres",
       "postgres.log",
@@ -213,14 +215,21 @@ describe("after a death", () => {
     await remember(server.url);
   });
 
-  it("a lock file whose process id now belongs to another program does not stop a start", async () => {
+  it("a lock file whose process id is another program's, or a zombie's, stops no start", async () => {
     const first = await start();
     await first.stop();
     const { uid, gid } = await stat(dataDir);
-    const other = spawn("sleep", ["60"], isRoot ? { uid, gid } : {});
+    // The shell becomes a sleep that never asks after its child, which thus stays a zombie.
+    const script = "sleep 0 & echo $!; exec sleep 60";
+    const other = spawn("sh", ["-c", script], isRoot ? { uid, gid } : {});
     try {
-      await writeFile(join(dataDir, "postmaster.pid"), `${other.pid}\n${dataDir}\n`);
-      await expect(start()).resolves.toBeDefined();
+      const zombie = Number((await once(other.stdout, "data"))[0]);
+      await waitFor(async () => !(await isAlive(zombie)), { what: "the zombie's end" });
+      for (const pid of [other.pid, zombie]) {
+        await writeFile(join(dataDir, "postmaster.pid"), `${pid}\n${dataDir}\n`);
+        const server = await start();
+        await server.stop();
+      }
     } finally {
       other.kill("SIGKILL");
     }
@@ -317,6 +326,7 @@ describe("a refusal", () => {
     const reason = new Error("enough");
     controller.abort(reason);
     await expect(starting).rejects.toBe(reason);
+    expect((await readdir(folder)).includes("postgres")).toBe(false);
     await start();
   });
 });
@@ -342,16 +352,20 @@ describe("a user and a folder", () => {
     expect((await stat(dataDir)).uid).toBe(uid);
   });
 
-  it("npm without install scripts is no obstacle", async () => {
-    const library = await copyOfLibrary(join(folder, "clone"), { hasLinks: false });
-    const cache = join(folder, "cache");
-    await chmod(folder, 0o755);
-    const env = { XDG_CACHE_HOME: cache };
-    await using child = spawnChild(library.childFile, { env, args: [dataDir, library.entry] });
-    await child.waitForMessage(isStarted);
-    await stopChild(child);
-    expect(await readdir(join(cache, "dure"))).toHaveLength(1);
-  });
+  // Without the first the server does not even load; without the second it fails later.
+  it.each(["lib", "libpq"])(
+    "npm without scripts, so without links to %s*, is no obstacle",
+    async (name) => {
+      const library = await copyOfLibrary(join(folder, "clone"), { linksLeftOut: name });
+      const cache = join(folder, "cache");
+      await chmod(folder, 0o755);
+      const env = { XDG_CACHE_HOME: cache };
+      await using child = spawnChild(library.childFile, { env, args: [dataDir, library.entry] });
+      await child.waitForMessage(isStarted);
+      await stopChild(child);
+      expect(await readdir(join(cache, "dure"))).toHaveLength(1);
+    },
+  );
 });
 
 // PostgreSQL refuses root, so as root it runs as another account, which the folders may shut out.
@@ -372,7 +386,7 @@ if (isRoot)
     });
 
     it("copies the programs once when their folder is shut to that user", async () => {
-      const library = await copyOfLibrary(join(folder, "clone"), { hasLinks: true });
+      const library = await copyOfLibrary(join(folder, "clone"), {});
       await chmod(folder, 0o755);
       await chmod(join(folder, "clone"), 0o700);
       const cache = join(folder, "cache");
