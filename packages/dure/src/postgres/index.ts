@@ -4,6 +4,7 @@ export { postgresStore } from "./postgres-store.ts";
 export type { PostgresStoreOptions } from "./postgres-store.ts";
 export { postgresTransport } from "./event-log.ts";
 export type { EventLog, GroupLag, PostgresTransportOptions } from "./event-log.ts";
+export { postgresParticipantBarrier } from "./participant-store.ts";
 export { postgresAdmin } from "./postgres-admin.ts";
 export type { Retention } from "./maintenance.ts";
 export { classifySqlError, sqlStateOf } from "./sqlstate.ts";

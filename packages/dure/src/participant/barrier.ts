@@ -1,0 +1,74 @@
+import { DureError } from "../core/errors.ts";
+import type { TransactionHandle } from "../core/transaction.ts";
+import type { BarrierStore } from "./barrier-store.ts";
+
+/** What became of a forward call. */
+export type ForwardOutcome<Answer> = {
+  /** `replayed`: it had been done before, this is the answer of then. */
+  readonly kind: "executed" | "replayed";
+  readonly answer: Answer;
+};
+
+/** What became of a compensation. */
+export type CompensationOutcome<Answer> =
+  | { readonly kind: "executed" | "replayed"; readonly answer: Answer }
+  /** The forward call has not come, and will be refused when it does. */
+  | { readonly kind: "nothing-to-undo" };
+
+/**
+ * The callee's half of a saga step: a call that is repeated is answered again, a compensation that finds
+ * nothing to undo succeeds and is remembered, and a first execution that comes after its compensation is
+ * refused. All of it in the participant's own business transaction; if that rolls back or the process
+ * dies, nothing was recorded either.
+ *
+ * Answers are stored as JSON and given back as such.
+ */
+export interface ParticipantBarrier {
+  /** @throws STEP_COMPENSATED when the step was compensated before it was executed, or after */
+  forward<Answer>(
+    tx: TransactionHandle,
+    call: { readonly key: string },
+    execute: () => Promise<Answer>,
+  ): Promise<ForwardOutcome<Answer>>;
+  compensate<Answer>(
+    tx: TransactionHandle,
+    call: { readonly key: string; readonly compensates: string },
+    undo: (forwardAnswer: unknown) => Promise<Answer>,
+  ): Promise<CompensationOutcome<Answer>>;
+}
+
+/** Makes a barrier over its store. `dure/postgres` has {@link postgresParticipantBarrier}. */
+export function createParticipantBarrier(store: BarrierStore): ParticipantBarrier {
+  return {
+    async forward<Answer>(
+      tx: TransactionHandle,
+      { key }: { readonly key: string },
+      execute: () => Promise<Answer>,
+    ): Promise<ForwardOutcome<Answer>> {
+      const known = await store.beginForward(tx, key);
+      if (known?.state === "compensated") {
+        throw new DureError("STEP_COMPENSATED", `step ${key} was compensated: it is refused, and was not executed now`);
+      }
+      if (known !== undefined) return { kind: "replayed", answer: known.answer as Answer };
+      const answer = await execute();
+      await store.recordAnswer(tx, key, answer);
+      return { kind: "executed", answer };
+    },
+    async compensate<Answer>(
+      tx: TransactionHandle,
+      { key, compensates }: { readonly key: string; readonly compensates: string },
+      undo: (forwardAnswer: unknown) => Promise<Answer>,
+    ): Promise<CompensationOutcome<Answer>> {
+      const known = await store.beginCompensation(tx, compensates, key);
+      if (known === undefined) return { kind: "nothing-to-undo" };
+      if (known.state === "compensated") {
+        return known.answer === undefined
+          ? { kind: "nothing-to-undo" }
+          : { kind: "replayed", answer: known.compensationAnswer as Answer };
+      }
+      const answer = await undo(known.answer);
+      await store.recordCompensationAnswer(tx, compensates, answer);
+      return { kind: "executed", answer };
+    },
+  };
+}
