@@ -15,9 +15,9 @@ export interface Outcome<T> {
 export interface Weather {
   /**
    * Runs the work as one of few and lets go wrong what is due to. The effect of the work stays
-   * when only its answer is lost; the reply itself, hijacked, is the result then.
+   * when only its answer is lost; nothing is there to send then.
    */
-  endure<T>(reply: FastifyReply, work: () => Promise<Outcome<T>>): Promise<T | FastifyReply>;
+  endure<T>(reply: FastifyReply, work: () => Promise<Outcome<T>>): Promise<T | void>;
 }
 
 /** What the weather is made of. */
@@ -63,9 +63,8 @@ function disconnected(reply: FastifyReply): AbortSignal {
   return controller.signal;
 }
 
-/** Breaks the connection. A hijacked reply is one that Fastify sends nothing for any more. */
-function hangUp(reply: FastifyReply): FastifyReply {
+/** Breaks the connection. Fastify sends nothing for a hijacked reply. */
+function hangUp(reply: FastifyReply): void {
   reply.hijack();
   reply.raw.destroy();
-  return reply;
 }

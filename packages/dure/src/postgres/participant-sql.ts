@@ -1,7 +1,8 @@
 /** The statements of the participant barrier. */
 export interface ParticipantSql {
   readonly insertDone: string;
-  readonly compensate: string;
+  readonly insertCompensated: string;
+  readonly markCompensated: string;
   readonly read: string;
   readonly recordAnswer: string;
   readonly recordCompensationAnswer: string;
@@ -17,10 +18,11 @@ export function participantSql(schema: string): ParticipantSql {
     read: `/* dure:participant.read */
       select state, answer::text, compensation_key, compensation_answer::text
       from ${schema}.participant_action where forward_key = $1 for update`,
-    compensate: `/* dure:participant.compensate */
-      insert into ${schema}.participant_action as a (forward_key, state, compensation_key) values ($1, 'compensated', $2)
-      on conflict (forward_key) do update set state = 'compensated', compensation_key = coalesce(a.compensation_key, $2)
-      returning (xmax = 0) as is_new`,
+    insertCompensated: `/* dure:participant.compensate */
+      insert into ${schema}.participant_action (forward_key, state, compensation_key)
+      values ($1, 'compensated', $2) on conflict do nothing returning forward_key`,
+    markCompensated: `/* dure:participant.mark-compensated */
+      update ${schema}.participant_action set state = 'compensated', compensation_key = $2 where forward_key = $1`,
     recordAnswer: `/* dure:participant.answer */
       update ${schema}.participant_action set answer = $2::text::jsonb where forward_key = $1`,
     recordCompensationAnswer: `/* dure:participant.compensation-answer */

@@ -34,12 +34,11 @@ function barrierStore(schema: string): BarrierStore {
       return rows.length > 0 ? undefined : read(tx, forwardKey);
     },
     async beginCompensation(tx, forwardKey, compensationKey) {
+      const { rows } = await tx.query(sql.insertCompensated, [forwardKey, compensationKey]);
+      if (rows.length > 0) return undefined;
       const before = await read(tx, forwardKey);
-      if (before?.state === "compensated") return before;
-      const { rows } = await tx.query(sql.compensate, [forwardKey, compensationKey]);
-      if (rows[0]?.["is_new"] === true) return undefined;
-      // A forward call committed between our look and our write.
-      return before ?? { ...(await read(tx, forwardKey)), state: "done" } as ParticipantAction;
+      if (before?.state === "done") await tx.query(sql.markCompensated, [forwardKey, compensationKey]);
+      return before;
     },
     async recordAnswer(tx, forwardKey, answer) {
       await tx.query(sql.recordAnswer, [forwardKey, JSON.stringify(answer ?? null)]);
