@@ -26,6 +26,7 @@ export interface PeerClientOptions {
 export interface PeerCall {
   readonly method: "GET" | "POST" | "PUT";
   readonly path: string;
+  /** Parameters that are undefined are left out. */
   readonly query?: Readonly<Record<string, string | undefined>>;
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;

@@ -14,7 +14,8 @@ const errorsMax = 100;
 export const zodValidatorCompiler: FastifySchemaCompiler<$ZodType> = ({ schema, httpPart }) => {
   const where = partNames[httpPart ?? ""] ?? "request";
   return (data) => {
-    const result = safeParse(schema, data);
+    // Fastify gives null for a body that is not there; to a schema that is `undefined`.
+    const result = safeParse(schema, data === null ? undefined : data);
     if (result.success) return { value: result.data };
     return { error: validationProblem(where, result.error.issues) };
   };

@@ -1,0 +1,40 @@
+import { createAuthenticator } from "../chassis/auth.ts";
+import type { RunningService, ServiceConfig } from "../chassis/config.ts";
+import { createHttpServer } from "../chassis/http-server.ts";
+import { createLogger } from "../chassis/logger.ts";
+import { startService } from "../chassis/start-service.ts";
+import { registerDemoRoutes } from "./demo-routes.ts";
+import { registerOrderRoutes } from "./order-routes.ts";
+import { backendReadiness, connectBackends } from "./peers.ts";
+import { createProductCache } from "./product-cache.ts";
+import { registerProductRoutes } from "./product-routes.ts";
+import { limitRates } from "./rate-limit.ts";
+import { registerReconciliationRoutes } from "./reconciliation-routes.ts";
+import { registerReturnRoutes } from "./return-routes.ts";
+
+/** Starts the public API: it checks tokens, limits and bodies, and asks the owners behind it. */
+export function startGateway(config: ServiceConfig): Promise<RunningService> {
+  return startService(config, async (resources) => {
+    const backends = connectBackends(config, resources);
+    const server = await createHttpServer({
+      service: config.name,
+      description: "The public API of the reference shop.",
+      logger: createLogger({ service: config.name, level: config.logLevel }),
+      authenticator: createAuthenticator(config.auth),
+      callers: "users",
+      readiness: backendReadiness(backends),
+    });
+    const { app } = server;
+    // In demo mode one person plays all customers at once, so limits are asked for by name.
+    if (config.rateLimit || !config.demo) limitRates(app);
+
+    // The stock events will call `products.invalidate`; until then the cache ages within a second.
+    const products = createProductCache();
+    registerProductRoutes(app, backends.inventory, products);
+    registerOrderRoutes(app, backends.order);
+    registerReturnRoutes(app, backends.order);
+    registerReconciliationRoutes(app, backends.order);
+    if (config.demo && config.auth.kind === "demo") registerDemoRoutes(app, config.auth);
+    return server;
+  });
+}
