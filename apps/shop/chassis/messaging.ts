@@ -1,0 +1,93 @@
+import { createDure } from "dure";
+import type { AnyEventDefinition, Dure, Logger as DureLogger } from "dure";
+import { migrate, postgresStore, postgresTransport } from "dure/postgres";
+import type { Pool, PoolClient } from "pg";
+import type { Logger } from "pino";
+import { Gauge } from "prom-client";
+import type { Registry } from "prom-client";
+import type { ServiceConfig } from "./config.ts";
+import { createDatabasePool } from "./database.ts";
+
+/** The consistency layer of one service of the shop. */
+export type ServiceDure = Dure<PoolClient>;
+
+/** What {@link createMessaging} takes. */
+export interface MessagingOptions {
+  readonly config: ServiceConfig;
+  /** The service's own pool: events commit with its rows. */
+  readonly pool: Pool;
+  /** Every event that the shop knows. */
+  readonly contracts: readonly AnyEventDefinition[];
+  readonly logger: Logger;
+  /** Closes what is opened here, in reverse order. */
+  readonly resources: AsyncDisposableStack;
+}
+
+/** Connections to the event log: one listens, the others publish and read. */
+const busPoolMax = 6;
+
+/**
+ * Outbox and inbox in the service's own database, and the shared event log as transport. Register
+ * handlers, then `await dure.start()`; it is stopped with the service's other resources.
+ */
+export async function createMessaging(options: MessagingOptions): Promise<ServiceDure> {
+  const { config, pool, resources } = options;
+  const logger = messagingLogger(options.logger);
+  await migrate({ pool });
+  const bus = createDatabasePool({
+    url: config.busUrl,
+    service: config.name,
+    poolMax: busPoolMax,
+    logger: options.logger,
+  });
+  resources.defer(() => bus.end());
+  await migrate({ pool: bus });
+  const transport = postgresTransport({ pool: bus, logger });
+  resources.defer(() => transport.close());
+  const dure = createDure({
+    service: config.name,
+    store: postgresStore({ pool, logger }),
+    transport,
+    contracts: options.contracts,
+    consumer: { concurrency: 3 },
+    logger,
+  });
+  resources.defer(async () => {
+    await dure.stop({ withinMs: 10_000 });
+  });
+  return dure;
+}
+
+/** Backlog, dead letters and order of the service's messages, under `/metrics`. */
+export function exposeMessagingMetrics(dure: ServiceDure, registry: Registry): void {
+  const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, registers: [registry] });
+  const pending = gauge("dure_outbox_pending_messages", "Events that no relay has published yet");
+  const oldest = gauge("dure_outbox_oldest_pending_age_seconds", "Age of the oldest of them");
+  const dead = gauge("dure_dead_letters", "Messages that failed for good");
+  const parked = gauge("dure_parked_keys", "Keys that wait behind a failed message");
+  const duplicates = gauge("dure_inbox_duplicates", "Messages that were delivered again and dropped, since the start");
+  new Gauge({
+    name: "dure_key_order_violations",
+    help: "Gaps and reorders seen on the wire, since the start",
+    registers: [registry],
+    async collect() {
+      const status = await dure.status();
+      pending.set(status.pending);
+      oldest.set(status.oldestPendingSeconds);
+      dead.set(status.deadLetters);
+      parked.set(status.parkedKeys);
+      const counts = Object.values(status.order);
+      duplicates.set(counts.reduce((sum, count) => sum + count.duplicates, 0));
+      this.set(counts.reduce((sum, count) => sum + count.gaps + count.reorders, 0));
+    },
+  });
+}
+
+function messagingLogger(logger: Logger): DureLogger {
+  return {
+    debug: (message, facts) => logger.debug(facts ?? {}, message),
+    info: (message, facts) => logger.info(facts ?? {}, message),
+    warn: (message, facts) => logger.warn(facts ?? {}, message),
+    error: (message, facts) => logger.error(facts ?? {}, message),
+  };
+}
