@@ -46,7 +46,7 @@ export async function createMessaging(options: MessagingOptions): Promise<Servic
   resources.defer(() => transport.close());
   const dure = createDure({
     service: config.name,
-    store: postgresStore({ pool, logger }),
+    store: postgresStore<PoolClient>({ pool, logger }),
     transport,
     contracts: options.contracts,
     consumer: { concurrency: 3 },
