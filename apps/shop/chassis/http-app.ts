@@ -39,5 +39,9 @@ export function createHttpApp(logger: Logger): HttpApp {
   }).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(zodValidatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
+  // Node would answer 417 by itself, past all hooks; RFC 9110 allows to ignore such a wish.
+  app.server.on("checkExpectation", (request, response) =>
+    app.server.emit("request", request, response),
+  );
   return app;
 }

@@ -140,6 +140,7 @@ describe("a request for something that is not there", () => {
     ["GET", "/orders/A?unknown=1", 400, "VALIDATION_FAILED"],
     ["GET", "/orders/A?__proto__=1", 400, "VALIDATION_FAILED"],
     ["GET", "/docs/static/nothing.js", 404, "NOT_FOUND"],
+    ["GET", "/docs/static/..%2f..%2fpackage.json", 404, "NOT_FOUND"],
   ] as const)("%s %s", async (method, url, status, code) => {
     const answer = await server.app.inject({
       method,
@@ -215,6 +216,8 @@ describe("on a real socket", () => {
     ["an unknown method", "BREW / HTTP/1.1\r\nhost: x", "400"],
     ["a method of WebDAV", "PROPFIND /orders HTTP/1.1\r\nhost: x", "405"],
     ["a path of slashes", "GET //// HTTP/1.1\r\nhost: x", "404"],
+    ["a wish that Node does not know", "PUT /orders HTTP/1.1\r\nhost: x\r\nexpect: wonders", "405"],
+    ["a path that climbs", "GET /docs/static/../x HTTP/1.1\r\nhost: x", "404"],
     ["an asterisk", "GET * HTTP/1.1\r\nhost: x", "404"],
   ])("%s gets a problem, not a broken connection", async (_name, head, status) => {
     await server.listen({ host: "127.0.0.1", port: 0 });
@@ -295,6 +298,7 @@ test("the API document is OpenAPI 3.1 and describes tokens, keys and problems", 
       config: { access: ["customer"], idempotencyKey: true },
       schema: {
         params: z.strictObject({ orderId: z.string() }),
+        body: z.strictObject({}).optional(),
         response: { 200: z.strictObject({ orderId: z.string() }).describe("Canceled") },
       },
     },
@@ -318,6 +322,7 @@ test("the API document is OpenAPI 3.1 and describes tokens, keys and problems", 
       "/healthz": { get: {} },
     },
   });
+  expect(JSON.stringify(document)).not.toContain("requestBody");
   expect(Object.keys(document["paths"] ?? {})).not.toContain("/docs/");
   expect((await other.app.inject({ url: "/docs/" })).statusCode).toBe(200);
   await other.stop();

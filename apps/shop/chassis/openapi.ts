@@ -3,6 +3,7 @@ import type { SwaggerTransform } from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
 import type { FastifyContextConfig, FastifyInstance, FastifySchema, RouteOptions } from "fastify";
 import { jsonSchemaTransform } from "fastify-type-provider-zod";
+import { $ZodType, safeParse } from "zod/v4/core";
 import { keyLengthMax } from "./key-header.ts";
 import { problemContentType, problemKinds } from "./problem.ts";
 
@@ -42,9 +43,15 @@ export function serveApiDocument(app: FastifyInstance): void {
 const describeRoute: SwaggerTransform = (route) => {
   // The transform's types speak of plain Fastify schemas, jsonSchemaTransform's of zod ones.
   const described = jsonSchemaTransform(route as Parameters<typeof jsonSchemaTransform>[0]);
-  const schema: FastifySchema = described.schema ?? {};
+  const { body, ...rest }: FastifySchema = described.schema ?? {};
+  // The document calls every body required; one that may be left out has nothing to say here.
+  const schema = isOptional(route.schema?.body) ? rest : { ...rest, ...(body ? { body } : {}) };
   return { url: described.url, schema: { ...schema, ...shared(schema, route.route) } };
 };
+
+function isOptional(body: unknown): boolean {
+  return body instanceof $ZodType && safeParse(body, undefined).success;
+}
 
 function shared(schema: FastifySchema, route: RouteOptions): FastifySchema {
   if (schema.hide === true) return {};

@@ -161,6 +161,15 @@ describe("an error says whether the peer may have done it", () => {
   });
 });
 
+test("close does not wait for a peer that stays silent", async () => {
+  const entered = Promise.withResolvers<void>();
+  answers = [() => entered.resolve()];
+  const failed = failure();
+  await entered.promise;
+  await client.close();
+  expect(await failed).toMatchObject({ code: "DISCONNECTED", outcomeUnknown: true });
+});
+
 test("forward gives the answer as it is, whatever its status", async () => {
   answers = [status(409, '{"code":"X"}', { "retry-after": "1" })];
   const answer = await client.forward({ method: "GET", path: "/orders", context });

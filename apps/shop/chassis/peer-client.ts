@@ -68,7 +68,10 @@ export interface PeerClient {
    * @throws PeerError when there was none
    */
   forward(call: PeerCall): Promise<PeerAnswer>;
-  /** Closes the connections when the calls in flight are done. */
+  /**
+   * Closes the connections. Calls in flight fail with an unknown outcome, so that a peer that does
+   * not answer cannot hold up a stop; whoever cares for an answer stops first.
+   */
   close(): Promise<void>;
 }
 
@@ -97,7 +100,7 @@ export function createPeerClient(options: PeerClientOptions): PeerClient {
       return retries.execute(attempt, question.context.signal);
     },
     forward: (call) => transfer(options, agent, call),
-    close: () => agent.close(),
+    close: () => agent.destroy(),
   };
 }
 

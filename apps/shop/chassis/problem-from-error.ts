@@ -8,17 +8,20 @@ import type { ProblemCode } from "./problem.ts";
  */
 export function problemFromError(error: unknown): ProblemError {
   if (error instanceof ProblemError) return error;
-  const known = fastifyProblems[codeOf(error)];
+  const known = fastifyProblems[codeOf(error)] ?? refusalOfPlugin(error);
   if (known !== undefined) return new ProblemError(known.code, known.detail, { cause: error });
   return new ProblemError("INTERNAL", "The request failed; the trace id names the log line.", {
     cause: error,
   });
 }
 
-/** Fastify's refusals by its own code. A 4xx that is not listed here would be a 500: see the test. */
-const fastifyProblems: Readonly<
-  Record<string, { readonly code: ProblemCode; readonly detail: string }>
-> = {
+interface KnownRefusal {
+  readonly code: ProblemCode;
+  readonly detail: string;
+}
+
+/** Fastify's refusals by its own code. */
+const fastifyProblems: Readonly<Record<string, KnownRefusal>> = {
   FST_ERR_BAD_URL: { code: "VALIDATION_FAILED", detail: "The URL is not encoded correctly." },
   FST_ERR_MAX_PARAM_LENGTH: { code: "VALIDATION_FAILED", detail: "A path segment is too long." },
   FST_ERR_CTP_BODY_TOO_LARGE: { code: "PAYLOAD_TOO_LARGE", detail: "A body may have 1 MiB." },
@@ -38,6 +41,17 @@ const fastifyProblems: Readonly<
   // The caller went away while sending; nobody reads this answer, but it is no failure of ours.
   ECONNRESET: { code: "VALIDATION_FAILED", detail: "The request ended before its body did." },
 };
+
+/** What Fastify or a plugin blames on the caller by status, without a code that we know. */
+function refusalOfPlugin(error: unknown): KnownRefusal | undefined {
+  if (!codeOf(error).startsWith("FST_") || !(error instanceof Error)) return undefined;
+  const status: unknown = "statusCode" in error ? error.statusCode : undefined;
+  if (typeof status !== "number" || status < 400 || status > 499) return undefined;
+  // A file that may not be read, as one outside the documentation's folder, is not there.
+  return status === 403 || status === 404
+    ? { code: "NOT_FOUND", detail: "No such path." }
+    : { code: "VALIDATION_FAILED", detail: "The request is not valid." };
+}
 
 function codeOf(error: unknown): string {
   if (typeof error !== "object" || error === null || !("code" in error)) return "";
