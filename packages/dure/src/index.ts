@@ -4,13 +4,31 @@ export type { DureOptions } from "./service-options.ts";
 export type { ServiceStore } from "./service-store.ts";
 
 export { event } from "./core/event.ts";
-export type { AnyEventDefinition, EventDefinition, EventInput, EventOptions, EventOutput, EventToWrite } from "./core/event.ts";
+export type {
+  AnyEventDefinition,
+  EventDefinition,
+  EventInput,
+  EventOptions,
+  EventOutput,
+  EventToWrite,
+} from "./core/event.ts";
 export type { Message, MessageContext, MessageLink } from "./core/message.ts";
-export type { ServiceTransaction, TransactionOptions, TransactionStore } from "./core/service-transaction.ts";
+export type {
+  ServiceTransaction,
+  TransactionOptions,
+  TransactionStore,
+} from "./core/service-transaction.ts";
 export type { TransactionHandle } from "./core/transaction.ts";
 export type { StandardIssue, StandardResult, StandardSchema } from "./core/standard-schema.ts";
 
-export { assert, DureError, errorCodes, isDureError, PermanentError, RetryableError } from "./core/errors.ts";
+export {
+  assert,
+  DureError,
+  errorCodes,
+  isDureError,
+  PermanentError,
+  RetryableError,
+} from "./core/errors.ts";
 export type { ErrorCode } from "./core/errors.ts";
 export { backoffMs, defaultRetryPolicy } from "./core/backoff.ts";
 export type { RetryPolicy } from "./core/backoff.ts";
@@ -24,12 +42,35 @@ export type { LogFacts, Logger } from "./core/logger.ts";
 
 export type { Outbox } from "./outbox/outbox.ts";
 export type { RelayOptions } from "./outbox/relay.ts";
-export type { OutboxStore, PreparedEvent, ReadRequest, ShardAdvance, ShardClaim, ShardCursor, StoredMessage } from "./outbox/outbox-store.ts";
+export type {
+  OutboxStore,
+  PreparedEvent,
+  ReadRequest,
+  ShardAdvance,
+  ShardClaim,
+  ShardCursor,
+  StoredMessage,
+} from "./outbox/outbox-store.ts";
 
 export type { ConsumerOptions } from "./inbox/consumer.ts";
 export type { PoisonPolicy, ReceivedMessage } from "./inbox/inbox.ts";
 export type { InboxStore, Received } from "./inbox/inbox-store.ts";
 export type { OrderCounts } from "./inbox/order-check.ts";
-export type { DueMessage, Failure, ParkingSide, ParkingStore, ParkRequest } from "./core/parking.ts";
+export type {
+  DueMessage,
+  Failure,
+  ParkingSide,
+  ParkingStore,
+  ParkRequest,
+} from "./core/parking.ts";
 
-export type { Delivery, Fence, PartitionBatch, Publisher, PublishOutcome, SubscribeOptions, Subscription, Transport } from "./core/transport.ts";
+export type {
+  Delivery,
+  Fence,
+  PartitionBatch,
+  Publisher,
+  PublishOutcome,
+  SubscribeOptions,
+  Subscription,
+  Transport,
+} from "./core/transport.ts";

@@ -33,8 +33,25 @@ export interface DureSettings {
   readonly consumer: ConsumerSettings;
 }
 
-const knownOptions = ["service", "store", "transport", "relay", "consumer", "contracts", "logger", "clock", "faults"];
-const knownRelayOptions = ["batchSizeMax", "leaseMs", "pollMsMin", "pollMsMax", "retry", "whenPoisoned"];
+const knownOptions = [
+  "service",
+  "store",
+  "transport",
+  "relay",
+  "consumer",
+  "contracts",
+  "logger",
+  "clock",
+  "faults",
+];
+const knownRelayOptions = [
+  "batchSizeMax",
+  "leaseMs",
+  "pollMsMin",
+  "pollMsMax",
+  "retry",
+  "whenPoisoned",
+];
 const knownConsumerOptions = ["batchSizeMax", "concurrency", "pollMsMin", "pollMsMax", "retry"];
 
 /**
@@ -46,7 +63,8 @@ export function readOptions(options: DureOptions): DureSettings {
   if (typeof options.service !== "string" || !/^[a-z0-9][a-z0-9._-]{0,63}$/.test(options.service)) {
     problems.push("service: must be 1 to 64 of a-z, 0-9, dot, dash and underscore");
   }
-  if (typeof options.store !== "object") problems.push('store: is missing; postgresStore({ pool }) of "dure/postgres" makes one');
+  if (typeof options.store !== "object")
+    problems.push('store: is missing; postgresStore({ pool }) of "dure/postgres" makes one');
   unknownKeys("", options, knownOptions, problems);
   const relayOptions = options.relay === false ? {} : (options.relay ?? {});
   unknownKeys("relay.", relayOptions, knownRelayOptions, problems);
@@ -98,8 +116,14 @@ function range(name: string, value: number, min: number, max: number, problems: 
   problems.push(`${name}: must be a whole number from ${min} to ${max}, got ${String(value)}`);
 }
 
-function unknownKeys(prefix: string, given: object, known: readonly string[], problems: string[]): void {
+function unknownKeys(
+  prefix: string,
+  given: object,
+  known: readonly string[],
+  problems: string[],
+): void {
   for (const key of Object.keys(given)) {
-    if (!known.includes(key)) problems.push(`${prefix}${key}: is no option; there are ${known.join(", ")}`);
+    if (!known.includes(key))
+      problems.push(`${prefix}${key}: is no option; there are ${known.join(", ")}`);
   }
 }

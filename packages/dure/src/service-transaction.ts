@@ -30,7 +30,10 @@ export async function runInTransaction<Client, Result>(
     let isOpen = true;
     const assertOpen = (): void => {
       if (!isOpen) {
-        throw new DureError("TRANSACTION_ENDED", `a transaction of "${source}" was used after it had ended: await everything inside it`);
+        throw new DureError(
+          "TRANSACTION_ENDED",
+          `a transaction of "${source}" was used after it had ended: await everything inside it`,
+        );
       }
     };
     const tx: ServiceTransaction<Client> = {
@@ -49,7 +52,7 @@ export async function runInTransaction<Client, Result>(
     };
     try {
       const value = await parts.work(tx, raw);
-      const events = await Promise.all(emitted);
+      const events = await Promise.all(emitted.map(async (prepared) => prepared));
       if (events.length > 0) await outbox.append(raw, source, events, { isInTransaction: true });
       await faults.hit("transaction.before-commit");
       return value;

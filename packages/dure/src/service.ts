@@ -235,7 +235,10 @@ export class Dure<Client = unknown> {
         await this.#options.store.maintain();
         isWarned = false;
       } catch (error) {
-        if (!isWarned) this.#logger.warn("maintenance failed and is tried again", { error: describeError(error) });
+        if (!isWarned)
+          this.#logger.warn("maintenance failed and is tried again", {
+            error: describeError(error),
+          });
         isWarned = true;
       }
       await this.#clock.sleep(isWarned ? 30_000 : 3_600_000, signal);
@@ -255,9 +258,12 @@ export class Dure<Client = unknown> {
   async stop(options?: { readonly withinMs?: number }): Promise<boolean> {
     this.#stop ??= new AbortController();
     this.#stop.abort();
-    const closing = this.#loops.finally(() => this.#options.store.close());
+    const closing = this.#loops.then(() => this.#options.store.close());
     const isDone = await settledWithin(closing, options?.withinMs ?? 10_000);
-    if (!isDone) this.#logger.warn("stopped before everything under way was finished; it will be done again", { service: this.#options.service });
+    if (!isDone)
+      this.#logger.warn("stopped before everything under way was finished; it will be done again", {
+        service: this.#options.service,
+      });
     return isDone;
   }
 

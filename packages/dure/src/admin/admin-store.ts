@@ -57,5 +57,9 @@ export interface AdminStore {
   /** Makes the dead letters due again, each with its id and before what waits behind it. Returns how many. */
   redrive(filter: DeadLetterFilter, limit: number, by: Actor): Promise<number>;
   /** Removes the dead letters for good and lets their keys go on. Returns how many. */
-  discard(filter: DeadLetterFilter, limit: number, by: Actor & { readonly reason: string }): Promise<number>;
+  discard(
+    filter: DeadLetterFilter,
+    limit: number,
+    by: Actor & { readonly reason: string },
+  ): Promise<number>;
 }

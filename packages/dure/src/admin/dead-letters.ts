@@ -4,7 +4,10 @@ import type { Actor, AdminStore, DeadLetter, DeadLetterFilter } from "./admin-st
 /** The dead letters of one service: what failed for good, and what may be done about it. */
 export interface DeadLetters {
   /** The oldest first. @defaultValue limit 100 */
-  list(filter?: DeadLetterFilter, options?: { readonly limit?: number }): Promise<readonly DeadLetter[]>;
+  list(
+    filter?: DeadLetterFilter,
+    options?: { readonly limit?: number },
+  ): Promise<readonly DeadLetter[]>;
   /**
    * Tries dead letters again: same id, in order per key, with all their attempts. Doing it twice does it
    * once: what is being tried already is no dead letter. Written to the audit log.
@@ -30,18 +33,26 @@ export function createDeadLetters(store: AdminStore): DeadLetters {
   return {
     list: (filter, options) => store.deadLetters(checked(filter ?? {}), options?.limit ?? 100),
     async redrive(filter, by) {
-      return found(filter, await store.redrive(checked(filter), by.limit ?? limitMax, checkedActor(by)));
+      return found(
+        filter,
+        await store.redrive(checked(filter), by.limit ?? limitMax, checkedActor(by)),
+      );
     },
     async discard(filter, by) {
       if (by.reason.trim() === "") throw invalid("reason: say why the dead letters are given up");
-      return found(filter, await store.discard(checked(filter), by.limit ?? limitMax, checkedActor(by)));
+      return found(
+        filter,
+        await store.discard(checked(filter), by.limit ?? limitMax, checkedActor(by)),
+      );
     },
   };
 }
 
 function checked(filter: DeadLetterFilter): DeadLetterFilter {
   if (filter.id !== undefined && !/^\d{1,18}$/.test(filter.id)) {
-    throw invalid(`id: "${filter.id.slice(0, 40)}" is no dead letter's id; it is the number that the list shows`);
+    throw invalid(
+      `id: "${filter.id.slice(0, 40)}" is no dead letter's id; it is the number that the list shows`,
+    );
   }
   return filter;
 }

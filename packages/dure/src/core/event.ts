@@ -80,10 +80,7 @@ export function event<Input, Output>(
  * What the schema makes of `value`: a promise only where the schema answers with one.
  * @throws EVENT_INVALID naming the fields, never their values
  */
-export function validateEvent(
-  definition: AnyEventDefinition,
-  value: unknown,
-): unknown {
+export function validateEvent(definition: AnyEventDefinition, value: unknown): unknown {
   const result = definition.schema["~standard"].validate(value);
   return result instanceof Promise
     ? result.then((settled) => valueOf(definition, settled))

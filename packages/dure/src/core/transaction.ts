@@ -9,5 +9,8 @@ export interface TransactionHandle {
   query(
     text: string,
     params?: readonly unknown[],
-  ): Promise<{ readonly rows: readonly Record<string, unknown>[]; readonly rowCount?: number | null }>;
+  ): Promise<{
+    readonly rows: readonly Record<string, unknown>[];
+    readonly rowCount?: number | null;
+  }>;
 }

@@ -22,7 +22,9 @@ export interface ConsumerOptions {
 }
 
 /** Consumer options with the defaults filled in. */
-export type ConsumerSettings = Required<Omit<ConsumerOptions, "retry">> & { readonly retry: RetryPolicy };
+export type ConsumerSettings = Required<Omit<ConsumerOptions, "retry">> & {
+  readonly retry: RetryPolicy;
+};
 
 /** What a consumer is made of. */
 export interface ConsumerParts {
@@ -61,17 +63,21 @@ export class Consumer {
       try {
         subscription ??= await subscribe();
         await this.#readUntilStopped(subscription, signal, () => {
-          if (failures > 0) this.#parts.logger.info("consumer reads again", { group: this.#parts.group });
+          if (failures > 0)
+            this.#parts.logger.info("consumer reads again", { group: this.#parts.group });
           failures = 0;
         });
       } catch (error) {
         failures += 1;
-        if (failures === 1 && !signal.aborted) this.#warn("consumer cannot read and tries again", error);
+        if (failures === 1 && !signal.aborted)
+          this.#warn("consumer cannot read and tries again", error);
         await clock.sleep(backoffMs(failures, { baseMs: 50, maxMs: 5_000 }, clock), signal);
       }
     }
     await Promise.all(this.#busy.values());
-    await subscription?.close().catch((error: unknown) => this.#warn("consumer could not leave its group", error));
+    await subscription
+      ?.close()
+      .catch((error: unknown) => this.#warn("consumer could not leave its group", error));
   }
 
   async #readUntilStopped(
@@ -85,7 +91,9 @@ export class Consumer {
       const busy = new Set(this.#busy.keys());
       const free = settings.concurrency - busy.size;
       const batches =
-        free > 0 ? await subscription.fetch({ busy, maxMessages: settings.batchSizeMax, signal }) : [];
+        free > 0
+          ? await subscription.fetch({ busy, maxMessages: settings.batchSizeMax, signal })
+          : [];
       onRead();
       for (const batch of batches.slice(0, free)) this.#begin(subscription, batch, signal);
       if (batches.length > 0) pauseMs = settings.pollMsMin;
@@ -123,12 +131,17 @@ export class Consumer {
   }
 
   /** Handles a batch until it is done or we are stopped: an unreachable database costs no attempts. */
-  async #handle(subscription: Subscription, batch: PartitionBatch, signal: AbortSignal): Promise<void> {
+  async #handle(
+    subscription: Subscription,
+    batch: PartitionBatch,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { inbox, clock, group, logger } = this.#parts;
-    for (let failures = 0; !signal.aborted; ) {
+    for (let failures = 0; !signal.aborted;) {
       try {
         await inbox.handle(batch.deliveries.map((delivery) => delivery.message));
-        if (failures > 0) logger.info("consumer handles again", { group, partition: batch.partition });
+        if (failures > 0)
+          logger.info("consumer handles again", { group, partition: batch.partition });
         await subscription.acknowledge(batch, batch.deliveries.length);
         return;
       } catch (error) {
@@ -150,7 +163,8 @@ export class Consumer {
         failures = 0;
       } catch (error) {
         failures += 1;
-        if (failures === 1 && !signal.aborted) this.#warn("consumer cannot look at its parked messages", error);
+        if (failures === 1 && !signal.aborted)
+          this.#warn("consumer cannot look at its parked messages", error);
         pauseMs = backoffMs(failures, { baseMs: 200, maxMs: 5_000 }, clock) + 50;
       }
       if (pauseMs > 0) await inbox.parkedNews.wait(pauseMs, signal);

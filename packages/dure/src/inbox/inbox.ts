@@ -187,14 +187,26 @@ export class Inbox {
     this.parkedNews.wake();
   }
 
-  #parkRequest(message: Message, failure: Failure | undefined): Parameters<ParkingStore["park"]>[1] {
-    return { side: "consumer", consumer: this.#parts.group, message, failure, skips: this.#skips(message) };
+  #parkRequest(
+    message: Message,
+    failure: Failure | undefined,
+  ): Parameters<ParkingStore["park"]>[1] {
+    return {
+      side: "consumer",
+      consumer: this.#parts.group,
+      message,
+      failure,
+      skips: this.#skips(message),
+    };
   }
 
   /** A key is held if any of the type's handlers wants it held; an unknown type holds it. */
   #skips(message: Message): boolean {
     const subscribers = this.#byType.get(message.type) ?? [];
-    return subscribers.length > 0 && subscribers.every((subscriber) => subscriber.whenPoisoned === "skip");
+    return (
+      subscribers.length > 0 &&
+      subscribers.every((subscriber) => subscriber.whenPoisoned === "skip")
+    );
   }
 
   #failure(error: unknown, failures: number): Failure {
@@ -257,7 +269,11 @@ async function readData(message: Message, definition: AnyEventDefinition): Promi
 }
 
 function unreadable(message: Message, what: string, cause: unknown): DureError {
-  return new DureError("MESSAGE_UNREADABLE", `message ${message.id} of type "${message.type}" cannot be read: ${what}`, { cause });
+  return new DureError(
+    "MESSAGE_UNREADABLE",
+    `message ${message.id} of type "${message.type}" cannot be read: ${what}`,
+    { cause },
+  );
 }
 
 function keyOf(message: Message): string {

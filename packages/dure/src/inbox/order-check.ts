@@ -39,7 +39,8 @@ export class OrderCheck {
   ): void {
     const inBatch = new Set<string>();
     for (const message of batch) {
-      if (received.fresh.has(message.id) && !inBatch.has(message.id)) this.#recordOne(message, received, inBatch);
+      if (received.fresh.has(message.id) && !inBatch.has(message.id))
+        this.#recordOne(message, received, inBatch);
       else this.#counts.duplicates += 1;
       inBatch.add(message.id);
     }

@@ -1,6 +1,11 @@
 import { createWakeup } from "../core/abort.ts";
 import type { Message } from "../core/message.ts";
-import type { PartitionBatch, SubscribeOptions, Subscription, Transport } from "../core/transport.ts";
+import type {
+  PartitionBatch,
+  SubscribeOptions,
+  Subscription,
+  Transport,
+} from "../core/transport.ts";
 
 interface LogEntry {
   readonly position: number;
@@ -78,7 +83,13 @@ class MemorySubscription implements Subscription {
     return this.#wakeup.wait(timeoutMs, signal);
   }
 
-  fetch({ busy, maxMessages }: { busy: ReadonlySet<number>; maxMessages: number }): Promise<readonly PartitionBatch[]> {
+  fetch({
+    busy,
+    maxMessages,
+  }: {
+    busy: ReadonlySet<number>;
+    maxMessages: number;
+  }): Promise<readonly PartitionBatch[]> {
     const { members, acknowledged, topics } = this.#group;
     const own = members.indexOf(this);
     const batches: PartitionBatch[] = [];

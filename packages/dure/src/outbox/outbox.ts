@@ -42,7 +42,7 @@ export function createOutbox(options: {
     async emit(tx, events, emitOptions) {
       const list = "definition" in events ? [events] : events;
       const prepared = await Promise.all(
-        list.map((written) => prepareEvent(written, emitOptions?.context, options.clock)),
+        list.map(async (written) => prepareEvent(written, emitOptions?.context, options.clock)),
       );
       if (prepared.length === 0) return [];
       await options.store.append(tx, options.source, prepared, { isInTransaction: false });
@@ -70,10 +70,21 @@ export function prepareEvent(
     const key = definition.key(value as never);
     if (data === undefined) throw invalid(definition.type, "its data is undefined");
     if (data.length > dataLengthMax) {
-      throw invalid(definition.type, `its data has ${data.length} characters of JSON, at most ${dataLengthMax} are allowed: send a reference`);
+      throw invalid(
+        definition.type,
+        `its data has ${data.length} characters of JSON, at most ${dataLengthMax} are allowed: send a reference`,
+      );
     }
-    if (typeof key !== "string" || key === "" || key.length > keyLengthMax || /[\0\u001f]/.test(key)) {
-      throw invalid(definition.type, `its key must be a string of 1 to ${keyLengthMax} characters without control characters`);
+    if (
+      typeof key !== "string" ||
+      key === "" ||
+      key.length > keyLengthMax ||
+      /\p{Cc}/u.test(key)
+    ) {
+      throw invalid(
+        definition.type,
+        `its key must be a string of 1 to ${keyLengthMax} characters without control characters`,
+      );
     }
     return {
       id: newId(clock),

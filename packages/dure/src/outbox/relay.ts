@@ -120,7 +120,8 @@ export class Relay {
         // Whatever was in flight is unknown: go on from what was recorded, as a new owner would.
         this.#membership.shards.clear();
         if (isDureError(error, "FENCED")) this.#membership.forget();
-        if (failures === 1 && !signal.aborted) this.#warn("relay could not publish and tries again", error);
+        if (failures === 1 && !signal.aborted)
+          this.#warn("relay could not publish and tries again", error);
         await clock.sleep(backoffMs(failures, { baseMs: 50, maxMs: 5_000 }, clock), signal);
         continue;
       }
@@ -167,7 +168,10 @@ export class Relay {
       const gaps = progress.gaps();
       if (gaps.length === 0 && lastPosition <= progress.head) continue;
       const isFull = gaps.length > openGapsMax;
-      if (isFull) this.#alertOnce(shard, "relay reads a shard no further: too many open gaps", { gaps: gaps.length });
+      if (isFull)
+        this.#alertOnce(shard, "relay reads a shard no further: too many open gaps", {
+          gaps: gaps.length,
+        });
       requests.push({ shard, gaps, head: isFull ? Number.MAX_SAFE_INTEGER : progress.head });
     }
     return requests;
@@ -209,12 +213,18 @@ export class Relay {
     const { publisher, faults, source } = this.#parts;
     const isFree = (stored: StoredMessage): boolean => !this.#parkedKeys.has(keyOf(stored.message));
     const free = found.filter(isFree);
-    const parked = found.filter((stored) => !isFree(stored)).map((stored) => this.#parkRequest(stored, undefined));
+    const parked = found
+      .filter((stored) => !isFree(stored))
+      .map((stored) => this.#parkRequest(stored, undefined));
     const messages = [...due.map((item) => item.message), ...free.map((stored) => stored.message)];
     if (messages.length === 0) return { parked, resolved: [] };
     await faults.hit("relay.before-publish");
     this.#membership.assertLease();
-    const fences = [...this.#membership.shards].map(([shard, { epoch }]) => ({ source, shard, epoch }));
+    const fences = [...this.#membership.shards].map(([shard, { epoch }]) => ({
+      source,
+      shard,
+      epoch,
+    }));
     const outcomes = await publisher.publish(messages, { fences, signal });
     assert(outcomes.length === messages.length, "a transport must answer for each message");
     await faults.hit("relay.after-publish");
@@ -251,7 +261,9 @@ export class Relay {
       const outcome = outcomes[index];
       if (outcome?.kind !== "refused") continue;
       const key = keyOf(stored.message);
-      parked.push(this.#parkRequest(stored, refusedKeys.has(key) ? undefined : this.#failure(outcome, 1)));
+      parked.push(
+        this.#parkRequest(stored, refusedKeys.has(key) ? undefined : this.#failure(outcome, 1)),
+      );
       refusedKeys.add(key);
     }
     if (refusedKeys.size > 0) this.#parkedKeys = this.#parkedKeys.union(refusedKeys);
@@ -275,10 +287,17 @@ export class Relay {
       const { low, gapCount } = owned.progress;
       owned.progress.complete(read);
       owned.progress.closeGaps(isCut ? read.at(-1) : undefined);
-      const isMoved = read.length > 0 || owned.progress.low !== low || owned.progress.gapCount !== gapCount;
+      const isMoved =
+        read.length > 0 || owned.progress.low !== low || owned.progress.gapCount !== gapCount;
       if (!isMoved) continue;
       owned.n += 1;
-      advances.push({ shard, epoch: owned.epoch, n: owned.n, low: owned.progress.low, done: owned.progress.done });
+      advances.push({
+        shard,
+        epoch: owned.epoch,
+        n: owned.n,
+        low: owned.progress.low,
+        done: owned.progress.done,
+      });
     }
     return { advances, isMore };
   }
@@ -286,7 +305,14 @@ export class Relay {
   #parkRequest(stored: StoredMessage, failure: Failure | undefined): ParkRequest {
     const { source, settings } = this.#parts;
     const { message, shard } = stored;
-    return { side: "relay", consumer: source, message, shard, failure, skips: settings.whenPoisoned === "skip" };
+    return {
+      side: "relay",
+      consumer: source,
+      message,
+      shard,
+      failure,
+      skips: settings.whenPoisoned === "skip",
+    };
   }
 
   #failure(outcome: Extract<PublishOutcome, { kind: "refused" }>, failures: number): Failure {

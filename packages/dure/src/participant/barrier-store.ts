@@ -22,5 +22,9 @@ export interface BarrierStore {
     compensationKey: string,
   ): Promise<ParticipantAction | undefined>;
   recordAnswer(tx: TransactionHandle, forwardKey: string, answer: unknown): Promise<void>;
-  recordCompensationAnswer(tx: TransactionHandle, forwardKey: string, answer: unknown): Promise<void>;
+  recordCompensationAnswer(
+    tx: TransactionHandle,
+    forwardKey: string,
+    answer: unknown,
+  ): Promise<void>;
 }

@@ -47,7 +47,10 @@ export function createParticipantBarrier(store: BarrierStore): ParticipantBarrie
     ): Promise<ForwardOutcome<Answer>> {
       const known = await store.beginForward(tx, key);
       if (known?.state === "compensated") {
-        throw new DureError("STEP_COMPENSATED", `step ${key} was compensated: it is refused, and was not executed now`);
+        throw new DureError(
+          "STEP_COMPENSATED",
+          `step ${key} was compensated: it is refused, and was not executed now`,
+        );
       }
       if (known !== undefined) return { kind: "replayed", answer: known.answer as Answer };
       const answer = await execute();

@@ -1,5 +1,6 @@
 import type { AdminStore, DeadLetterFilter } from "../admin/admin-store.ts";
 import { adminSql } from "./admin-sql.ts";
+import { textOf } from "./message-row.ts";
 import type { PostgresPool } from "./pool.ts";
 
 /** What an operator may see and do, in PostgreSQL. `schema` is quoted. */
@@ -56,5 +57,5 @@ function filterColumns(filter: DeadLetterFilter): readonly unknown[] {
 
 function textOrNull(value: unknown): string | null {
   if (value === null || value === undefined) return null;
-  return value instanceof Date ? value.toISOString() : String(value);
+  return value instanceof Date ? value.toISOString() : textOf(value);
 }

@@ -42,7 +42,8 @@ export class EventLogSubscription implements Subscription {
   readonly #stop: AbortController = new AbortController();
   /** Acknowledged positions by partition and topic, for the partitions that are ours. */
   readonly #acknowledged: Map<number, Map<string, number>> = new Map();
-  readonly #uncommitted: Map<string, { topic: string; partition: number; position: number }> = new Map();
+  readonly #uncommitted: Map<string, { topic: string; partition: number; position: number }> =
+    new Map();
   readonly #heartbeats: Promise<void>;
   #memberId = "";
   #owned: ReadonlyMap<number, number> = new Map();
@@ -126,7 +127,11 @@ export class EventLogSubscription implements Subscription {
     for (const { message, position } of batch.deliveries.slice(0, count)) {
       const { topic } = message;
       positions?.set(topic, Math.max(positions.get(topic) ?? 0, position));
-      this.#uncommitted.set(`${batch.partition}/${topic}`, { topic, partition: batch.partition, position });
+      this.#uncommitted.set(`${batch.partition}/${topic}`, {
+        topic,
+        partition: batch.partition,
+        position,
+      });
     }
     // Not awaited: the effects are committed, the offset only saves a repetition.
     this.#committing ??= this.#flush().finally(() => {
@@ -150,7 +155,10 @@ export class EventLogSubscription implements Subscription {
         this.#commits += 1;
         if (this.#commits % commitsPerPrune === 0) await pool.query(this.#sql.prune, [group]);
       } catch (error) {
-        logger.warn("offsets could not be written; those messages may be delivered again", { group, error: describeError(error) });
+        logger.warn("offsets could not be written; those messages may be delivered again", {
+          group,
+          error: describeError(error),
+        });
         return;
       }
     }
@@ -172,7 +180,11 @@ export class EventLogSubscription implements Subscription {
         this.wake();
       } catch (error) {
         failures += 1;
-        if (failures === 1) logger.warn("consumer cannot renew its lease and tries again", { group, error: describeError(error) });
+        if (failures === 1)
+          logger.warn("consumer cannot renew its lease and tries again", {
+            group,
+            error: describeError(error),
+          });
       }
       await clock.sleep(leaseMs / (failures > 0 ? 10 : 3), signal);
     }
@@ -183,7 +195,12 @@ export class EventLogSubscription implements Subscription {
     const isJoining = this.#memberId === "";
     if (isJoining) this.#memberId = newId(clock);
     const requestedAt = clock.monotonic();
-    const claims = await this.#claims.heartbeat({ ...this.#member(), leaseMs, slots: partitions, isJoining });
+    const claims = await this.#claims.heartbeat({
+      ...this.#member(),
+      leaseMs,
+      slots: partitions,
+      isJoining,
+    });
     if (claims === undefined) {
       logger.warn("consumer lost its lease and joins its group again", { group });
       this.#memberId = "";

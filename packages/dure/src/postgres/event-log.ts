@@ -2,7 +2,8 @@ import { systemClock } from "../core/clock.ts";
 import type { Clock } from "../core/clock.ts";
 import { silentLogger } from "../core/logger.ts";
 import type { Logger } from "../core/logger.ts";
-import type { Transport } from "../core/transport.ts";
+import type { Message } from "../core/message.ts";
+import type { Fence, Transport } from "../core/transport.ts";
 import { EventLogSubscription } from "./event-log-subscription.ts";
 import { eventLogSql } from "./event-log-sql.ts";
 import { envelopeText } from "./message-row.ts";
@@ -60,16 +61,7 @@ export function postgresTransport(options: PostgresTransportOptions): EventLog {
     check: () => checkSchema({ pool, schema: schemaName }),
     async publish(messages, { fences }) {
       if (messages.length === 0) return [];
-      const params = [
-        messages.map((message) => message.topic),
-        messages.map((message) => message.key),
-        messages.map(envelopeText),
-        messages.map((message) => message.data),
-        fences.map((fence) => fence.source),
-        fences.map((fence) => fence.shard),
-        fences.map((fence) => fence.epoch),
-      ];
-      await pool.query(sql.append, params).catch((error: unknown) => {
+      await pool.query(sql.append, appendParams(messages, fences)).catch((error: unknown) => {
         throw translateSqlError(error);
       });
       for (const wake of wakers) wake();
@@ -108,4 +100,16 @@ export function postgresTransport(options: PostgresTransportOptions): EventLog {
     },
     close: () => notifications.close(),
   };
+}
+
+function appendParams(messages: readonly Message[], fences: readonly Fence[]): readonly unknown[] {
+  return [
+    messages.map((message) => message.topic),
+    messages.map((message) => message.key),
+    messages.map(envelopeText),
+    messages.map((message) => message.data),
+    fences.map((fence) => fence.source),
+    fences.map((fence) => fence.shard),
+    fences.map((fence) => fence.epoch),
+  ];
 }

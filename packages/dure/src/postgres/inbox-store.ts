@@ -6,7 +6,9 @@ export function postgresInboxStore(schema: string): InboxStore {
   const sql = inboxSql(schema);
   return {
     async receive(tx, consumer, batch) {
-      const previous = batch.flatMap(({ link }) => (link.kind === "after" ? [link.previousId] : []));
+      const previous = batch.flatMap(({ link }) =>
+        link.kind === "after" ? [link.previousId] : [],
+      );
       const { rows } = await tx.query(sql.receive, [
         consumer,
         batch.map((message) => message.id),

@@ -38,10 +38,14 @@ export async function maintain(options: {
     for (const partition of expired) {
       const { rows } = await pool.query(sql.drop, [name, partition["name"], isNeeded]);
       const isGone = rows[0]?.["is_gone"] === true;
-      logger.info(isGone ? "dropped an old partition" : "an old partition is still needed", { partition: String(partition["name"]) });
+      logger.info(isGone ? "dropped an old partition" : "an old partition is still needed", {
+        partition: String(partition["name"]),
+      });
     }
   }
-  await pool.query(sql.pruneInbox, [options.retention?.inboxMs ?? 30 * dayMs]).catch((error: unknown) => {
-    logger.warn("old dedup records could not be removed", { error: describeError(error) });
-  });
+  await pool
+    .query(sql.pruneInbox, [options.retention?.inboxMs ?? 30 * dayMs])
+    .catch((error: unknown) => {
+      logger.warn("old dedup records could not be removed", { error: describeError(error) });
+    });
 }

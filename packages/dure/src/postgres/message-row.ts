@@ -22,9 +22,14 @@ function linkOf(row: Readonly<Record<string, unknown>>): MessageLink {
   if (row["previous_id"] === null) return { kind: "first" };
   return {
     kind: "after",
-    previousId: String(row["previous_id"]),
+    previousId: textOf(row["previous_id"]),
     previousAt: timeOf(row["previous_at"]),
   };
+}
+
+/** A column that the driver gives as text or as a number. */
+export function textOf(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 /** Drivers may be set to give timestamps as text. */

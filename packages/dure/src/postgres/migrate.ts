@@ -95,7 +95,8 @@ export async function checkSchema(options: MigrateOptions): Promise<void> {
 export async function printMigrations(): Promise<string> {
   const migrations = await readMigrations();
   const parts = migrations.map(
-    (migration) => `-- ${migration.name}\nbegin;\n${migration.text.trim()}\n${recordText(migration)}\ncommit;\n`,
+    (migration) =>
+      `-- ${migration.name}\nbegin;\n${migration.text.trim()}\n${recordText(migration)}\ncommit;\n`,
   );
   return `create schema if not exists :"schema";\n${migrationTable(':"schema"')};\n\n${parts.join("\n")}`;
 }

@@ -66,7 +66,9 @@ export class Notifications {
     while (this.#isWanted && !this.#stop.signal.aborted) {
       this.#isWanted = false;
       // A lost hint is found by looking, so a failure here needs nobody's attention.
-      await pool.query("/* dure:notify */ select pg_notify($1, '')", [this.#channel]).catch(() => undefined);
+      await pool
+        .query("/* dure:notify */ select pg_notify($1, '')", [this.#channel])
+        .catch(() => undefined);
       await clock.sleep(debounceMs, this.#stop.signal);
     }
     this.#isSending = false;
@@ -85,10 +87,14 @@ export class Notifications {
         if (clock.monotonic() - startedAt > 10_000) failures = 0;
         failures += 1;
         if (failures === 1 && !signal.aborted) {
-          logger.warn("notifications are interrupted; news is found by polling meanwhile", { name, error: describeError(error) });
+          logger.warn("notifications are interrupted; news is found by polling meanwhile", {
+            name,
+            error: describeError(error),
+          });
         }
       }
-      if (!signal.aborted) await clock.sleep(backoffMs(failures + 1, { baseMs: 100, maxMs: 10_000 }, clock), signal);
+      if (!signal.aborted)
+        await clock.sleep(backoffMs(failures + 1, { baseMs: 100, maxMs: 10_000 }, clock), signal);
     }
   }
 
@@ -137,14 +143,19 @@ export class Notifications {
     this.tell();
     const result = await Promise.race([
       arrived.then(() => "notify" as const),
-      clock.sleep(selfTestMs, AbortSignal.any([stop.signal, this.#stop.signal])).then(() => "polling" as const),
+      clock
+        .sleep(selfTestMs, AbortSignal.any([stop.signal, this.#stop.signal]))
+        .then(() => "polling" as const),
     ]);
     stop.abort();
     if (this.#stop.signal.aborted) return;
     this.#mode = result;
     if (before === result) return;
     if (result === "notify") logger.info("news arrives by NOTIFY", { name });
-    else logger.warn("NOTIFY does not arrive (a transaction-mode pooler?): news is found by polling", { name });
+    else
+      logger.warn("NOTIFY does not arrive (a transaction-mode pooler?): news is found by polling", {
+        name,
+      });
   }
 
   /** Stops listening and telling. */

@@ -1,4 +1,10 @@
-import type { OutboxStore, ShardAdvance } from "../outbox/outbox-store.ts";
+import type {
+  OutboxStore,
+  ReadRequest,
+  ShardAdvance,
+  ShardCursor,
+  StoredMessage,
+} from "../outbox/outbox-store.ts";
 import type { Range } from "../outbox/shard-progress.ts";
 import { postgresClaims } from "./claims.ts";
 import { claimsSql } from "./claims-sql.ts";
@@ -41,36 +47,16 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
     release: ({ id, shards, isLeaving }) => claims.release({ scope, id, slots: shards, isLeaving }),
     async cursors(shards) {
       const { rows } = await pool.query(sql.cursors, [shards]);
-      return rows.map((row) => ({
-        shard: Number(row["shard"]),
-        n: Number(row["n"]),
-        low: Number(row["low"]),
-        done: parseMultirange(String(row["done"])),
-      }));
+      return rows.map(cursorFromRow);
     },
     lastPositions,
     async writers(shards) {
       const { rows } = await pool.query(sql.writers, [shards]);
-      const byShard = Map.groupBy(rows, (row) => Number(row["shard"]));
-      return new Map(
-        [...byShard].map(([shard, held]) => [shard, new Set(held.map((row) => String(row["writer"])))]),
-      );
+      return writersFromRows(rows);
     },
     async read(requests, limit) {
-      const gaps = requests.flatMap(({ shard, gaps: ranges }) => ranges.map((range) => ({ shard, ...range })));
-      const { rows } = await pool.query(sql.read, [
-        requests.map((request) => request.shard),
-        requests.map((request) => request.head),
-        gaps.map((gap) => gap.shard),
-        gaps.map((gap) => gap.from),
-        gaps.map((gap) => gap.to),
-        limit,
-      ]);
-      return rows.map((row) => ({
-        shard: Number(row["shard"]),
-        position: Number(row["position"]),
-        message: messageFromRow(row),
-      }));
+      const { rows } = await pool.query(sql.read, [...readColumns(requests), limit]);
+      return rows.map(storedFromRow);
     },
     async advance(memberId, moved, parked, resolved) {
       const { rows } = await pool.query(sql.advance, [
@@ -92,6 +78,48 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
       return new Set(rows.map((row) => String(row["key"])));
     },
   };
+}
+
+type Row = Readonly<Record<string, unknown>>;
+
+function cursorFromRow(row: Row): ShardCursor {
+  return {
+    shard: Number(row["shard"]),
+    n: Number(row["n"]),
+    low: Number(row["low"]),
+    done: parseMultirange(String(row["done"])),
+  };
+}
+
+function storedFromRow(row: Row): StoredMessage {
+  return {
+    shard: Number(row["shard"]),
+    position: Number(row["position"]),
+    message: messageFromRow(row),
+  };
+}
+
+function writersFromRows(rows: readonly Row[]): ReadonlyMap<number, ReadonlySet<string>> {
+  const writers = new Map<number, Set<string>>();
+  for (const row of rows) {
+    const shard = Number(row["shard"]);
+    const held = writers.get(shard) ?? new Set();
+    writers.set(shard, held.add(String(row["writer"])));
+  }
+  return writers;
+}
+
+function readColumns(requests: readonly ReadRequest[]): readonly unknown[] {
+  const gaps = requests.flatMap(({ shard, gaps: ranges }) =>
+    ranges.map((range) => ({ shard, ...range })),
+  );
+  return [
+    requests.map((request) => request.shard),
+    requests.map((request) => request.head),
+    gaps.map((gap) => gap.shard),
+    gaps.map((gap) => gap.from),
+    gaps.map((gap) => gap.to),
+  ];
 }
 
 function advanceColumns(moved: readonly ShardAdvance[]): readonly unknown[] {

@@ -10,19 +10,25 @@ export function postgresParticipantBarrier(options?: {
   /** @defaultValue "dure" */
   readonly schema?: string;
 }): ParticipantBarrier {
-  return createParticipantBarrier(barrierStore(quoteIdentifier(checkSchemaName(options?.schema ?? "dure"))));
+  return createParticipantBarrier(
+    barrierStore(quoteIdentifier(checkSchemaName(options?.schema ?? "dure"))),
+  );
 }
 
 function barrierStore(schema: string): BarrierStore {
   const sql = participantSql(schema);
 
-  async function read(tx: TransactionHandle, forwardKey: string): Promise<ParticipantAction | undefined> {
+  async function read(
+    tx: TransactionHandle,
+    forwardKey: string,
+  ): Promise<ParticipantAction | undefined> {
     const row = (await tx.query(sql.read, [forwardKey])).rows[0];
     if (row === undefined) return undefined;
     return {
       state: row["state"] === "done" ? "done" : "compensated",
       answer: parse(row["answer"]),
-      compensationKey: typeof row["compensation_key"] === "string" ? row["compensation_key"] : undefined,
+      compensationKey:
+        typeof row["compensation_key"] === "string" ? row["compensation_key"] : undefined,
       compensationAnswer: parse(row["compensation_answer"]),
     };
   }
@@ -37,7 +43,8 @@ function barrierStore(schema: string): BarrierStore {
       const { rows } = await tx.query(sql.insertCompensated, [forwardKey, compensationKey]);
       if (rows.length > 0) return undefined;
       const before = await read(tx, forwardKey);
-      if (before?.state === "done") await tx.query(sql.markCompensated, [forwardKey, compensationKey]);
+      if (before?.state === "done")
+        await tx.query(sql.markCompensated, [forwardKey, compensationKey]);
       return before;
     },
     async recordAnswer(tx, forwardKey, answer) {

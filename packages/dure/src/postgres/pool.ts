@@ -3,12 +3,12 @@ import type { TransactionHandle } from "../core/transaction.ts";
 
 /** The part of a `pg` client that the library uses. */
 export interface PostgresClient extends TransactionHandle {
-  query(
-    text: string,
-    params?: readonly unknown[],
-  ): Promise<PostgresResult>;
+  query(text: string, params?: readonly unknown[]): Promise<PostgresResult>;
   release(error?: Error | boolean): void;
-  on(event: "notification", listener: (message: { channel: string; payload?: string | undefined }) => void): unknown;
+  on(
+    event: "notification",
+    listener: (message: { channel: string; payload?: string | undefined }) => void,
+  ): unknown;
   on(event: "error", listener: (error: Error) => void): unknown;
   on(event: "end", listener: () => void): unknown;
   removeAllListeners(event: "notification"): unknown;

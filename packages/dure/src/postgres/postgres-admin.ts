@@ -9,5 +9,8 @@ export function postgresAdmin(options: {
   /** @defaultValue "dure" */
   readonly schema?: string;
 }): AdminStore {
-  return postgresAdminStore(options.pool, quoteIdentifier(checkSchemaName(options.schema ?? "dure")));
+  return postgresAdminStore(
+    options.pool,
+    quoteIdentifier(checkSchemaName(options.schema ?? "dure")),
+  );
 }

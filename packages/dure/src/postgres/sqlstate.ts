@@ -1,4 +1,5 @@
 import { DureError } from "../core/errors.ts";
+import type { ErrorCode } from "../core/errors.ts";
 
 /** The SQLSTATE of an error that a PostgreSQL driver threw, if it is one. */
 export function sqlStateOf(error: unknown): string | undefined {
@@ -43,22 +44,20 @@ const lostConnection =
 /** The SQLSTATEs that our own SQL functions raise, as errors with our codes. Anything else comes back unchanged. */
 export function translateSqlError(error: unknown): unknown {
   const message = error instanceof Error ? error.message : String(error);
-  switch (sqlStateOf(error)) {
-    case "DU001":
-      return new DureError("NOT_IN_TRANSACTION", message, { cause: error });
-    case "DU002":
-      return new DureError("TOO_MANY_KEYS", message, { cause: error });
-    case "DU003":
-      return new DureError("FENCED", message, { cause: error });
-    case "3F000":
-    case "42P01":
-    case "42883":
-      return new DureError(
-        "SCHEMA_MISSING",
-        `${message}: the schema of dure is missing or older than this version; run "dure migrate"`,
-        { cause: error },
-      );
-    default:
-      return error;
-  }
+  const state = sqlStateOf(error) ?? "";
+  const ours = codesBySqlState[state];
+  if (ours !== undefined) return new DureError(ours, message, { cause: error });
+  // undefined_table, undefined_function, invalid_schema_name.
+  if (!["42P01", "42883", "3F000"].includes(state)) return error;
+  return new DureError(
+    "SCHEMA_MISSING",
+    `${message}: the schema of dure is missing or older than this version; run "dure migrate"`,
+    { cause: error },
+  );
 }
+
+const codesBySqlState: Readonly<Record<string, ErrorCode>> = {
+  DU001: "NOT_IN_TRANSACTION",
+  DU002: "TOO_MANY_KEYS",
+  DU003: "FENCED",
+};

@@ -69,9 +69,12 @@ async function rolledBack(client: PostgresClient, error: unknown): Promise<unkno
   } catch (rollbackError) {
     client.release(true);
     const isKnown = error instanceof DureError && error.code === "COMMIT_IN_DOUBT";
-    return isKnown || error instanceof DureError && error.code === "DATABASE_UNAVAILABLE"
+    return isKnown || (error instanceof DureError && error.code === "DATABASE_UNAVAILABLE")
       ? error
-      : unavailable("the connection was lost in the middle of the transaction, which is rolled back", error ?? rollbackError);
+      : unavailable(
+          "the connection was lost in the middle of the transaction, which is rolled back",
+          error ?? rollbackError,
+        );
   }
 }
 
