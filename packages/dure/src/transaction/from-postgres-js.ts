@@ -12,7 +12,7 @@ type PostgresJsRows = readonly Record<string, unknown>[] & { readonly count?: nu
  * connection on which you ran BEGIN. The root `sql` is neither, and its type says so.
  */
 export type PostgresJsTransaction = PostgresJsConnection &
-  ({ savepoint(name: string, work: (sql: never) => unknown): unknown } | { release(): unknown });
+  ({ readonly savepoint: (...args: never) => unknown } | { release(): unknown });
 
 /**
  * The transaction of postgres.js. Pass the `sql` that `sql.begin` hands you, not the one outside.
