@@ -65,7 +65,8 @@ begin
 end
 $$;
 
--- Appends events to the outbox inside the caller's transaction, and only there.
+-- Appends events to the outbox inside the caller's transaction, and only there. Returns how many, or -1 when
+-- it wrote nothing because it cannot tell that there is a transaction.
 -- Per event: the lock of its key, then a position, then the link to the stream's previous event: while the
 -- lock is held until COMMIT, the order of positions is the order of commits for the key.
 create function outbox_append(p_source text, p_events jsonb, p_is_in_transaction boolean)
@@ -81,10 +82,11 @@ declare
   v_verified boolean;
   v_count integer := 0;
 begin
-  -- Alone in its transaction, a statement starts when its transaction does: nothing else can commit with it.
-  if not p_is_in_transaction and statement_timestamp() = transaction_timestamp() then
-    raise exception 'emit was called outside a transaction: the event could not commit together with anything'
-      using errcode = 'DU001', hint = 'Begin a transaction on this connection, or use dure.transaction.';
+  -- A transaction that has written has an id; a statement that is alone in its own has none yet. Without one
+  -- nothing tells here, and nothing is written: the caller proves it by a statement that needs a transaction.
+  -- (The two timestamps do not tell: in the extended protocol they differ for a lone statement too.)
+  if not p_is_in_transaction and pg_current_xact_id_if_assigned() is null then
+    return -1;
   end if;
   select * into strict v_setting from outbox_setting;
   -- Numeric order: two transactions that emit for the same keys take their locks in one order. Text order

@@ -1,6 +1,8 @@
 /** The statements of the outbox's store. */
 export interface OutboxSql {
   readonly append: string;
+  /** Fails with SQLSTATE 25P01 outside a transaction, and costs nothing inside one. */
+  readonly assertTransaction: string;
   readonly cursors: string;
   readonly lastPositions: string;
   readonly writers: string;
@@ -14,6 +16,7 @@ export interface OutboxSql {
 export function outboxSql(schema: string): OutboxSql {
   return {
     append: `/* dure:outbox.append */ select ${schema}.outbox_append($1, $2::text::jsonb, $3::boolean) as appended`,
+    assertTransaction: `/* dure:outbox.assert-transaction */ lock table ${schema}.outbox_setting in access share mode`,
     cursors: `/* dure:outbox.cursors */
       select s.shard, c.n::text, c.low::text, c.done::text
       from unnest($1::smallint[]) as s (shard)

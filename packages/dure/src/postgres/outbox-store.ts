@@ -34,10 +34,17 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
 
   return {
     async append(tx, source, events, { isInTransaction }) {
-      const params = [source, JSON.stringify(events), isInTransaction];
-      await tx.query(sql.append, params).catch((error: unknown) => {
+      const append = async (isProven: boolean): Promise<boolean> => {
+        const { rows } = await tx.query(sql.append, [source, JSON.stringify(events), isProven]);
+        return Number(rows[0]?.["appended"]) >= 0;
+      };
+      try {
+        if (await append(isInTransaction)) return;
+        await tx.query(sql.assertTransaction);
+        await append(true);
+      } catch (error) {
         throw translateSqlError(error);
-      });
+      }
     },
     async heartbeat({ id, leaseMs, isJoining }) {
       shardCount ??= (await lastPositions()).length;

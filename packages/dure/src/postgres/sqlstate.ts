@@ -45,6 +45,7 @@ const lostConnection =
 export function translateSqlError(error: unknown): unknown {
   const message = error instanceof Error ? error.message : String(error);
   const state = sqlStateOf(error) ?? "";
+  if (state === "25P01") return notInTransaction(error);
   const ours = codesBySqlState[state];
   if (ours !== undefined) return new DureError(ours, message, { cause: error });
   // undefined_table, undefined_function, invalid_schema_name.
@@ -56,8 +57,15 @@ export function translateSqlError(error: unknown): unknown {
   );
 }
 
+function notInTransaction(cause: unknown): DureError {
+  return new DureError(
+    "NOT_IN_TRANSACTION",
+    "emit was called outside a transaction, so the event could not commit together with anything; nothing was written. Begin a transaction on this connection, or use dure.transaction",
+    { cause },
+  );
+}
+
 const codesBySqlState: Readonly<Record<string, ErrorCode>> = {
-  DU001: "NOT_IN_TRANSACTION",
   DU002: "TOO_MANY_KEYS",
   DU003: "FENCED",
 };
