@@ -1,3 +1,5 @@
+import { systemClock } from "dure";
+import type { Clock } from "dure";
 import { SignJWT, exportJWK, generateKeyPair } from "jose";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
@@ -11,6 +13,8 @@ import { createServiceTokens } from "./service-token.ts";
 import { createTestServer, testAuth, userToken } from "./testing/test-server.ts";
 
 const authenticator = createAuthenticator(testAuth);
+
+const clockAt = (now: () => Date): Clock => ({ ...systemClock, now: () => now().getTime() });
 
 /** The problem that the authenticator throws for a header. */
 async function refusal(authorization: string | undefined, by = authenticator) {
@@ -81,14 +85,21 @@ test("a user's token never makes a service, whatever roles it lists", async () =
 
 test("a service's token is kept, and replaced a minute before it ends", async () => {
   let now = new Date("2026-01-01T00:00:00Z");
-  const tokens = createServiceTokens(testAuth, "order", { now: () => now });
+  const tokens = createServiceTokens(
+    testAuth,
+    "order",
+    clockAt(() => now),
+  );
   const first = await tokens.current();
   now = new Date("2026-01-01T00:08:59Z");
   expect(await tokens.current()).toBe(first);
   now = new Date("2026-01-01T00:09:01Z");
   const second = await tokens.current();
   expect(second).not.toBe(first);
-  const at = createAuthenticator(testAuth, { now: () => now });
+  const at = createAuthenticator(
+    testAuth,
+    clockAt(() => now),
+  );
   expect(await at.authenticate(`Bearer ${second}`)).toEqual({
     userId: "order",
     roles: ["service"],

@@ -1,9 +1,9 @@
+import { systemClock } from "dure";
+import type { Clock } from "dure";
 import { createRemoteJWKSet, decodeJwt, errors, jwtVerify } from "jose";
 import type { JWTPayload, JWTVerifyOptions } from "jose";
 import { serviceIssuer, serviceKey } from "./auth-config.ts";
 import type { AuthConfig } from "./auth-config.ts";
-import { systemClock } from "./clock.ts";
-import type { Clock } from "./clock.ts";
 import { knownUserRoles } from "./principal.ts";
 import type { Principal } from "./principal.ts";
 import { ProblemError } from "./problem.ts";
@@ -44,7 +44,7 @@ type Verify = (token: string) => Promise<Principal>;
 function userVerifier(auth: AuthConfig, clock: Clock): Verify {
   const options = (): JWTVerifyOptions => ({
     issuer: auth.issuer,
-    currentDate: clock.now(),
+    currentDate: new Date(clock.now()),
     requiredClaims: ["sub", "exp"],
     algorithms: auth.kind === "demo" ? ["HS256"] : asymmetricAlgorithms,
     ...(auth.kind === "jwks" && auth.audience !== undefined ? { audience: auth.audience } : {}),
@@ -62,7 +62,7 @@ function serviceVerifier(auth: AuthConfig, clock: Clock): Verify {
   return async (token) => {
     const { payload } = await jwtVerify(token, key, {
       issuer: serviceIssuer(auth),
-      currentDate: clock.now(),
+      currentDate: new Date(clock.now()),
       requiredClaims: ["sub", "exp"],
       algorithms: ["HS256"],
     });

@@ -1,8 +1,8 @@
+import { systemClock } from "dure";
+import type { Clock } from "dure";
 import { SignJWT } from "jose";
 import { serviceIssuer, serviceKey } from "./auth-config.ts";
 import type { AuthConfig } from "./auth-config.ts";
-import { systemClock } from "./clock.ts";
-import type { Clock } from "./clock.ts";
 import type { ServiceName } from "./config.ts";
 
 /** Hands out the token that a service shows to other services. */
@@ -24,9 +24,9 @@ export function createServiceTokens(
   let refreshAtMs = 0;
   return {
     current() {
-      const nowMs = clock.now().getTime();
+      const nowMs = clock.now();
       if (token === undefined || nowMs >= refreshAtMs) {
-        token = sign(auth, service, clock.now());
+        token = sign(auth, service, nowMs);
         refreshAtMs = nowMs + lifetimeSeconds * 1000 - refreshBeforeMs;
       }
       return token;
@@ -34,8 +34,8 @@ export function createServiceTokens(
   };
 }
 
-function sign(auth: AuthConfig, service: ServiceName, now: Date): Promise<string> {
-  const issuedAt = Math.floor(now.getTime() / 1000);
+function sign(auth: AuthConfig, service: ServiceName, nowMs: number): Promise<string> {
+  const issuedAt = Math.floor(nowMs / 1000);
   return new SignJWT({ roles: ["service"] })
     .setProtectedHeader({ alg: "HS256", typ: "JWT" })
     .setIssuer(serviceIssuer(auth))

@@ -1,8 +1,8 @@
+import { systemClock } from "dure";
+import type { Clock } from "dure";
 import { SignJWT } from "jose";
 import { serviceKey } from "../chassis/auth-config.ts";
 import type { DemoAuthConfig } from "../chassis/auth-config.ts";
-import { systemClock } from "../chassis/clock.ts";
-import type { Clock } from "../chassis/clock.ts";
 import type { HttpApp } from "../chassis/http-app.ts";
 import { demoTokenRequestSchema, demoTokenSchema } from "../contracts/http/demo-token.ts";
 import type { DemoTokenRequest } from "../contracts/http/demo-token.ts";
@@ -26,8 +26,8 @@ export function registerDemoRoutes(
   }));
 }
 
-function sign(auth: DemoAuthConfig, request: DemoTokenRequest, now: Date): Promise<string> {
-  const issuedAt = Math.floor(now.getTime() / 1000);
+function sign(auth: DemoAuthConfig, request: DemoTokenRequest, nowMs: number): Promise<string> {
+  const issuedAt = Math.floor(nowMs / 1000);
   return new SignJWT({ roles: request.roles ?? ["customer"] })
     .setProtectedHeader({ alg: "HS256", typ: "JWT" })
     .setIssuer(auth.issuer)

@@ -1,3 +1,4 @@
+import type { Clock } from "dure";
 import type { ProviderFaults } from "../contracts/http/faults.ts";
 
 /** What goes wrong with one request. */
@@ -15,36 +16,31 @@ export interface FaultInjector {
   next(): Mishap;
 }
 
-/** Time in milliseconds and randomness in [0, 1), so that a test decides both. */
-export interface FaultSources {
-  readonly nowMs: () => number;
-  readonly random: () => number;
-}
-
 /** Starts without any faults. */
-export function createFaultInjector({ nowMs, random }: FaultSources): FaultInjector {
+export function createFaultInjector(clock: Clock): FaultInjector {
   let faults: ProviderFaults = {};
   let outageEndsAtMs = 0;
-  const happens = (rate: number | undefined): boolean => rate !== undefined && random() < rate;
+  const happens = (rate: number | undefined): boolean =>
+    rate !== undefined && clock.random() < rate;
   return {
     replace(next) {
       faults = next;
-      outageEndsAtMs = nowMs() + (next.outageMs ?? 0);
+      outageEndsAtMs = clock.monotonic() + (next.outageMs ?? 0);
     },
     next() {
-      if (nowMs() < outageEndsAtMs) {
-        return { latencyMs: 0, kind: random() < 0.5 ? "disconnect" : "unavailable" };
+      if (clock.monotonic() < outageEndsAtMs) {
+        return { latencyMs: 0, kind: clock.random() < 0.5 ? "disconnect" : "unavailable" };
       }
-      const latencyMs = drawLatency(faults.latencyMs, random);
+      const latencyMs = drawLatency(faults.latencyMs, clock);
       if (happens(faults.failureRate)) return { latencyMs, kind: "unavailable" };
       return { latencyMs, kind: happens(faults.answerLostRate) ? "answer-lost" : "none" };
     },
   };
 }
 
-function drawLatency(latency: ProviderFaults["latencyMs"], random: () => number): number {
+function drawLatency(latency: ProviderFaults["latencyMs"], clock: Clock): number {
   if (latency === undefined) return 0;
   if (typeof latency === "number") return latency;
   const [min, max] = latency;
-  return min + Math.floor(random() * (max - min + 1));
+  return min + Math.floor(clock.random() * (max - min + 1));
 }

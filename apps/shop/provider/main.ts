@@ -1,4 +1,5 @@
-import { setTimeout as delay } from "node:timers/promises";
+import { systemClock } from "dure";
+import type { Clock } from "dure";
 import { ulid } from "ulid";
 import { createAuthenticator } from "../chassis/auth.ts";
 import type { RunningService, ServiceConfig } from "../chassis/config.ts";
@@ -10,14 +11,9 @@ import { startService } from "../chassis/start-service.ts";
 import { createAdmission } from "./admission.ts";
 import { registerDemoRoutes } from "./demo-routes.ts";
 import { createFaultInjector } from "./faults.ts";
-import type { FaultSources } from "./faults.ts";
 import { createOperations } from "./operations.ts";
 import { registerOperationRoutes } from "./routes.ts";
 import { createWeather } from "./weather.ts";
-import type { WeatherOptions } from "./weather.ts";
-
-/** Where the provider's chance and time come from; tests bring their own. */
-export type ProviderSources = FaultSources & Pick<WeatherOptions, "sleep">;
 
 /** How many requests the provider takes at once; the payment service keeps to it. */
 const requestsMax = 10;
@@ -25,7 +21,7 @@ const requestsMax = 10;
 /** Starts the fake payment provider with its own ledger: the outside truth about money. */
 export function startProvider(
   config: ServiceConfig,
-  sources: ProviderSources = realSources,
+  clock: Clock = systemClock,
 ): Promise<RunningService> {
   return startService(config, async (resources) => {
     const { name, databaseUrl: url, poolMax } = config;
@@ -45,11 +41,11 @@ export function startProvider(
     const stopping = new AbortController();
     server.app.addHook("preClose", async () => stopping.abort());
 
-    const faults = createFaultInjector(sources);
+    const faults = createFaultInjector(clock);
     const weather = createWeather({
       admission: createAdmission(requestsMax),
       faults,
-      sleep: sources.sleep,
+      clock,
       stopping: stopping.signal,
     });
     const operations = createOperations(pool, () => `TX-${ulid()}`);
@@ -58,10 +54,3 @@ export function startProvider(
     return server;
   });
 }
-
-const realSources: ProviderSources = {
-  nowMs: () => performance.now(),
-  random: Math.random,
-  // An aborted wait is over, not failed.
-  sleep: (ms, signal) => delay(ms, undefined, { signal }).catch(() => undefined),
-};

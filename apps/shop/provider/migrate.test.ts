@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { createTestDatabase } from "../../../packages/dure/test/support/test-database.ts";
-import type { TestDatabase } from "../../../packages/dure/test/support/test-database.ts";
+import { createTestDatabase } from "../chassis/testing/test-database.ts";
+import type { TestDatabase } from "../chassis/testing/test-database.ts";
 import { migrate } from "../chassis/migrate.ts";
 
 // The chassis' own tests run without a server, so its migrator is tested with its first user.
@@ -13,7 +13,7 @@ let database: TestDatabase;
 let folder: string;
 
 beforeEach(async () => {
-  database = await createTestDatabase({ migrate: false, name: "migrate" });
+  database = await createTestDatabase("migrate");
   folder = await mkdtemp(join(tmpdir(), "shop-migrate-"));
 });
 

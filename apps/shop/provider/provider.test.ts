@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { createTestDatabase } from "../../../packages/dure/test/support/test-database.ts";
-import type { TestDatabase } from "../../../packages/dure/test/support/test-database.ts";
+import { createTestDatabase } from "../chassis/testing/test-database.ts";
+import type { TestDatabase } from "../chassis/testing/test-database.ts";
 import type { ServiceConfig } from "../chassis/config.ts";
 import { portOffsets } from "../chassis/config.ts";
 import type { RunningService } from "../chassis/config.ts";
@@ -18,9 +18,10 @@ let slept: number[] = [];
 let sleeping: PromiseWithResolvers<void> | undefined;
 
 beforeAll(async () => {
-  database = await createTestDatabase({ migrate: false, name: "provider" });
+  database = await createTestDatabase("provider");
   provider = await startProvider(configOf(true), {
-    nowMs: () => nowMs,
+    now: () => nowMs,
+    monotonic: () => nowMs,
     random: () => dice(),
     sleep: async (ms) => {
       slept.push(ms);

@@ -1,3 +1,4 @@
+import type { Clock } from "dure";
 import type { FastifyReply } from "fastify";
 import { ProblemError } from "../chassis/problem.ts";
 import type { Admission } from "./admission.ts";
@@ -24,8 +25,7 @@ export interface Weather {
 export interface WeatherOptions {
   readonly admission: Admission;
   readonly faults: FaultInjector;
-  /** Resolves after the time, or at once when the signal aborts. */
-  readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  readonly clock: Clock;
   /** Aborts when the service stops, so that nobody waits for the slow card then. */
   readonly stopping: AbortSignal;
 }
@@ -34,13 +34,13 @@ const slowCardMs = 60_000;
 
 /** The weather of one provider. */
 export function createWeather(options: WeatherOptions): Weather {
-  const { admission, faults, sleep, stopping } = options;
+  const { admission, faults, clock, stopping } = options;
   return {
     endure: (reply, work) =>
       admission.admit(async () => {
         const gone = AbortSignal.any([stopping, disconnected(reply)]);
         const mishap = faults.next();
-        if (mishap.latencyMs > 0) await sleep(mishap.latencyMs, gone);
+        if (mishap.latencyMs > 0) await clock.sleep(mishap.latencyMs, gone);
         if (mishap.kind === "unavailable") {
           throw new ProblemError("NOT_READY", "The provider is out of order.", {
             retryAfterMs: 1000,
@@ -48,7 +48,7 @@ export function createWeather(options: WeatherOptions): Weather {
         }
         if (mishap.kind === "disconnect") return hangUp(reply);
         const outcome = await work();
-        if (outcome.isSlow) await sleep(slowCardMs, gone);
+        if (outcome.isSlow) await clock.sleep(slowCardMs, gone);
         if (mishap.kind === "answer-lost") return hangUp(reply);
         if (outcome.isReplayed) reply.header("idempotent-replayed", "true");
         return outcome.body;
