@@ -10,6 +10,7 @@ import { postgresClaims } from "./claims.ts";
 import { claimsSql } from "./claims-sql.ts";
 import { messageFromRow } from "./message-row.ts";
 import { outboxSql } from "./outbox-sql.ts";
+import type { OutboxSql } from "./outbox-sql.ts";
 import { parkedMessageJson } from "./parking-store.ts";
 import type { PostgresPool } from "./pool.ts";
 import { translateSqlError } from "./sqlstate.ts";
@@ -33,19 +34,8 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
   }
 
   return {
-    async append(tx, source, events, { isInTransaction }) {
-      const append = async (isProven: boolean): Promise<boolean> => {
-        const { rows } = await tx.query(sql.append, [source, JSON.stringify(events), isProven]);
-        return Number(rows[0]?.["appended"]) >= 0;
-      };
-      try {
-        if (await append(isInTransaction)) return;
-        await tx.query(sql.assertTransaction);
-        await append(true);
-      } catch (error) {
-        throw translateSqlError(error);
-      }
-    },
+    append: (tx, source, events, { isInTransaction }) =>
+      append(tx, sql, [source, JSON.stringify(events)], isInTransaction),
     async heartbeat({ id, leaseMs, isJoining }) {
       shardCount ??= (await lastPositions()).length;
       const held = await claims.heartbeat({ scope, id, leaseMs, slots: shardCount, isJoining });
@@ -85,6 +75,23 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
       return new Set(rows.map((row) => String(row["key"])));
     },
   };
+}
+
+/** Writes the events at once where it is certain that a transaction is open, and proves it first where it is not. */
+async function append(
+  tx: TransactionHandle,
+  sql: OutboxSql,
+  params: readonly unknown[],
+  isInTransaction: boolean,
+): Promise<void> {
+  try {
+    const { rows } = await tx.query(sql.append, [...params, isInTransaction]);
+    if (Number(rows[0]?.["appended"]) >= 0) return;
+    await tx.query(sql.assertTransaction);
+    await tx.query(sql.append, [...params, true]);
+  } catch (error) {
+    throw translateSqlError(error);
+  }
 }
 
 type Row = Readonly<Record<string, unknown>>;
