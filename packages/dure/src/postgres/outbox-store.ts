@@ -1,3 +1,4 @@
+import type { TransactionHandle } from "../core/transaction.ts";
 import type {
   OutboxStore,
   ReadRequest,
