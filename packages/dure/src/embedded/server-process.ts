@@ -11,6 +11,7 @@ const LOG_BYTES_MAX = 10 * 1024 * 1024;
 /** Long, since a server that crashed may have to replay a lot of log before it is ready. */
 const READY_TIMEOUT_MS = 120_000;
 const IMMEDIATE_SHUTDOWN_MS = 5_000;
+const LAST_GOODBYES_MS = 300;
 
 /** A running server: its process id, its end, and the way to end it. */
 export interface ServerProcess {
@@ -89,6 +90,10 @@ function asServerProcess(child: ChildProcess): ServerProcess {
     child.once("exit", () => resolve());
   });
   const stop = async (withinMs: number): Promise<void> => {
+    // Smart shutdown: sessions that are saying goodbye get to finish, so that a pool which was ended a
+    // moment ago does not see its connections cut.
+    child.kill("SIGTERM");
+    if (await settledWithin(exited, Math.min(withinMs, LAST_GOODBYES_MS))) return;
     // Fast shutdown: sessions are ended, everything committed is on disk, no recovery later.
     child.kill("SIGINT");
     if (await settledWithin(exited, withinMs)) return;
