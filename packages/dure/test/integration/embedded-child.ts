@@ -13,11 +13,12 @@ const { startEmbeddedPostgres } = (await import(library)) as {
   startEmbeddedPostgres: typeof Start;
 };
 
+// Before it says that it has started: whoever waits for that may interrupt at once.
+const interrupted = once(process, "SIGINT").then(() => "SIGINT");
+const told = once(createInterface({ input: process.stdin }), "line").then(() => "stop");
 const server = await startEmbeddedPostgres({ dataDir });
 report({ event: "started", url: server.url, pid: server.pid });
 
-const interrupted = once(process, "SIGINT").then(() => "SIGINT");
-const told = once(createInterface({ input: process.stdin }), "line").then(() => "stop");
 if ((await Promise.race([interrupted, told])) === "SIGINT") {
   await delay(300);
   report({ event: "interrupted", isServerAlive: isAlive(server.pid) });
