@@ -60,12 +60,16 @@ export async function createMessaging(options: MessagingOptions): Promise<Servic
 
 /** Backlog, dead letters and order of the service's messages, under `/metrics`. */
 export function exposeMessagingMetrics(dure: ServiceDure, registry: Registry): void {
-  const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, registers: [registry] });
+  const gauge = (name: string, help: string): Gauge =>
+    new Gauge({ name, help, registers: [registry] });
   const pending = gauge("dure_outbox_pending_messages", "Events that no relay has published yet");
   const oldest = gauge("dure_outbox_oldest_pending_age_seconds", "Age of the oldest of them");
   const dead = gauge("dure_dead_letters", "Messages that failed for good");
   const parked = gauge("dure_parked_keys", "Keys that wait behind a failed message");
-  const duplicates = gauge("dure_inbox_duplicates", "Messages that were delivered again and dropped, since the start");
+  const duplicates = gauge(
+    "dure_inbox_duplicates",
+    "Messages that were delivered again and dropped, since the start",
+  );
   new Gauge({
     name: "dure_key_order_violations",
     help: "Gaps and reorders seen on the wire, since the start",

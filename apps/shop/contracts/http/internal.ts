@@ -10,7 +10,17 @@ export const PageQuery = z.strictObject({
 export const TimelineEntry = z.object({
   at: z.iso.datetime(),
   service: z.string(),
-  kind: z.enum(["request", "event", "step", "compensation", "payment", "stock", "delivery", "notification", "status"]),
+  kind: z.enum([
+    "request",
+    "event",
+    "step",
+    "compensation",
+    "payment",
+    "stock",
+    "delivery",
+    "notification",
+    "status",
+  ]),
   what: z.string(),
   detail: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])).optional(),
 });
@@ -60,6 +70,8 @@ export const ReservationsPage = z.object({
 
 /** `GET /internal/deliveries` of delivery. */
 export const DeliveriesPage = z.object({
-  deliveries: z.array(z.object({ orderId: z.string(), status: z.enum(["STARTED", "REFUSED", "STOPPED"]) })),
+  deliveries: z.array(
+    z.object({ orderId: z.string(), status: z.enum(["STARTED", "REFUSED", "STOPPED"]) }),
+  ),
   next: z.string().optional(),
 });
