@@ -1,0 +1,24 @@
+import type { Pool } from "pg";
+import { Gauge } from "prom-client";
+import type { Registry } from "prom-client";
+import type { PendingOperation } from "./domain.ts";
+import * as sql from "./payment-sql.ts";
+
+const operations: readonly PendingOperation[] = ["charge", "cancel", "refund"];
+
+/** How many payments wait for the provider, of all instances together, under `/metrics`. */
+export function exposeWaitingPayments(pool: Pool, registry: Registry): void {
+  new Gauge({
+    name: "payments_waiting_for_provider",
+    help: "Payments whose charge, cancellation or refund the provider has not settled yet",
+    labelNames: ["operation"],
+    registers: [registry],
+    async collect() {
+      const { rows } = await pool.query<{ pending_operation: string; payments: number }>(
+        sql.countWaiting,
+      );
+      const counts = new Map(rows.map((row) => [row.pending_operation, row.payments]));
+      for (const operation of operations) this.set({ operation }, counts.get(operation) ?? 0);
+    },
+  });
+}
