@@ -1,5 +1,6 @@
 import { createAuthenticator } from "../chassis/auth.ts";
 import type { RunningService, ServiceConfig } from "../chassis/config.ts";
+import { createDatabasePool } from "../chassis/database.ts";
 import { createHttpServer } from "../chassis/http-server.ts";
 import { createLogger } from "../chassis/logger.ts";
 import { startService } from "../chassis/start-service.ts";
@@ -11,15 +12,17 @@ import { registerProductRoutes } from "./product-routes.ts";
 import { limitRates } from "./rate-limit.ts";
 import { registerReconciliationRoutes } from "./reconciliation-routes.ts";
 import { registerReturnRoutes } from "./return-routes.ts";
+import { watchStock } from "./stock-watch.ts";
 
 /** Starts the public API: it checks tokens, limits and bodies, and asks the owners behind it. */
 export function startGateway(config: ServiceConfig): Promise<RunningService> {
   return startService(config, async (resources) => {
+    const logger = createLogger({ service: config.name, level: config.logLevel });
     const backends = connectBackends(config, resources);
     const server = await createHttpServer({
       service: config.name,
       description: "The public API of the reference shop.",
-      logger: createLogger({ service: config.name, level: config.logLevel }),
+      logger,
       authenticator: createAuthenticator(config.auth),
       callers: "users",
       readiness: backendReadiness(backends),
@@ -28,8 +31,15 @@ export function startGateway(config: ServiceConfig): Promise<RunningService> {
     // In demo mode one person plays all customers at once, so limits are asked for by name.
     if (config.rateLimit || !config.demo) limitRates(app);
 
-    // The stock events will call `products.invalidate`; until then the cache ages within a second.
     const products = createProductCache();
+    const bus = createDatabasePool({
+      url: config.busUrl,
+      service: config.name,
+      poolMax: 3,
+      logger,
+    });
+    resources.defer(() => bus.end());
+    resources.defer(watchStock({ bus, logger, onChanged: (id) => products.invalidate(id) }));
     registerProductRoutes(app, backends.inventory, products);
     registerOrderRoutes(app, backends.order);
     registerReturnRoutes(app, backends.order);

@@ -23,6 +23,7 @@ export type { StandardIssue, StandardResult, StandardSchema } from "./core/stand
 
 export {
   assert,
+  describeError,
   DureError,
   errorCodes,
   isDureError,
