@@ -1,7 +1,7 @@
-export { createDure, Dure } from "./service.ts";
-export type { DureStatus, Handler, OnOptions } from "./service.ts";
-export type { DureOptions } from "./service-options.ts";
-export type { ServiceStore } from "./service-store.ts";
+export { createDure, Dure } from "./service/dure.ts";
+export type { DureStatus, Handler, OnOptions } from "./service/dure.ts";
+export type { DureOptions } from "./service/service-options.ts";
+export type { ServiceStore } from "./service/service-store.ts";
 
 export { event } from "./core/event.ts";
 export type {

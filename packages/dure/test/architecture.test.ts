@@ -13,7 +13,7 @@ const src = "packages/dure/src/";
 
 const capabilities = ["outbox", "inbox", "saga", "idempotency", "lock", "participant"] as const;
 const face: readonly string[] = ["core", ...capabilities];
-const ports: readonly string[] = [...face, "admin"];
+const ports: readonly string[] = [...face, "admin", "service"];
 
 /** Who may import whom, by folder (or file) directly under src/. Anything not listed is forbidden. */
 const allowed: Record<string, readonly string[] | "anything"> = {
@@ -29,7 +29,7 @@ const allowed: Record<string, readonly string[] | "anything"> = {
   http: face,
   notify: face,
   opentelemetry: face,
-  "service.ts": face,
+  service: [...face, "admin"],
   memory: ports,
   postgres: ports,
   kafka: ports,
@@ -39,7 +39,7 @@ const allowed: Record<string, readonly string[] | "anything"> = {
   embedded: ports,
   testing: [...face, "memory"],
   explorer: [...face, "testing", "postgres", "embedded"],
-  "index.ts": [...face, "service.ts"],
+  "index.ts": [...face, "service"],
   cli: "anything",
 };
 
@@ -101,7 +101,7 @@ const rules: readonly Rule[] = [
       { [`${src}saga/a.ts`]: `type B = import("../lock/b.ts").B;` },
       { [`${src}index.ts`]: `export {\n  b,\n} from "./postgres/index.ts";` },
       { [`${src}inbox/a.ts`]: `const b = await import("../testing/b.ts");` },
-      { [`${src}service.ts`]: `import { b } from "./admin/b.ts";` },
+      { [`${src}service/a.ts`]: `import { b } from "../postgres/b.ts";` },
       { [`${src}novel/a.ts`]: `import { b } from "../core/b.ts";` },
       { [`${src}cli/a.ts`]: `import { b } from "../../test/b.ts";` },
       { [`${src}outbox/a.ts`]: `import { z } from "zod";` },
@@ -114,7 +114,7 @@ const rules: readonly Rule[] = [
       { [`${src}postgres/a.ts`]: `import { readFile } from "node:fs/promises";` },
       { [`${src}core/a.ts`]: `import { b } from "./b.ts"; import { c } from "node:crypto";` },
       { [`${src}outbox/a.ts`]: `/** import { b } from "../kafka/b.ts"; */ Array.from("abc");` },
-      { [`${src}index.ts`]: `export { a } from "./service.ts"; export { b } from "./core/b.ts";` },
+      { [`${src}index.ts`]: `export { a } from "./service/dure.ts"; export { b } from "./core/b.ts";` },
       { [`${src}outbox/a.test.ts`]: `import { b } from "../memory/b.ts"; import "vitest";` },
     ],
   },

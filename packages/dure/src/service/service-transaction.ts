@@ -1,12 +1,12 @@
-import type { Clock } from "./core/clock.ts";
-import { DureError } from "./core/errors.ts";
-import type { EventDefinition } from "./core/event.ts";
-import type { Faults } from "./core/faults.ts";
-import type { MessageContext } from "./core/message.ts";
-import type { ServiceTransaction, TransactionStore } from "./core/service-transaction.ts";
-import type { TransactionHandle } from "./core/transaction.ts";
-import type { OutboxStore, PreparedEvent } from "./outbox/outbox-store.ts";
-import { prepareEvent } from "./outbox/outbox.ts";
+import type { Clock } from "../core/clock.ts";
+import { DureError } from "../core/errors.ts";
+import type { EventDefinition } from "../core/event.ts";
+import type { Faults } from "../core/faults.ts";
+import type { MessageContext } from "../core/message.ts";
+import type { ServiceTransaction, TransactionStore } from "../core/service-transaction.ts";
+import type { TransactionHandle } from "../core/transaction.ts";
+import type { OutboxStore, PreparedEvent } from "../outbox/outbox-store.ts";
+import { prepareEvent } from "../outbox/outbox.ts";
 
 /** What one transaction of a service is made of. */
 export interface TransactionParts<Client, Result> {

@@ -1,13 +1,13 @@
-import type { RetryPolicy } from "./core/backoff.ts";
-import { defaultRetryPolicy } from "./core/backoff.ts";
-import type { Clock } from "./core/clock.ts";
-import { DureError } from "./core/errors.ts";
-import type { AnyEventDefinition } from "./core/event.ts";
-import type { Faults } from "./core/faults.ts";
-import type { Logger } from "./core/logger.ts";
-import type { Transport } from "./core/transport.ts";
-import type { ConsumerOptions, ConsumerSettings } from "./inbox/consumer.ts";
-import type { RelayOptions, RelaySettings } from "./outbox/relay.ts";
+import type { RetryPolicy } from "../core/backoff.ts";
+import { defaultRetryPolicy } from "../core/backoff.ts";
+import type { Clock } from "../core/clock.ts";
+import { DureError } from "../core/errors.ts";
+import type { AnyEventDefinition } from "../core/event.ts";
+import type { Faults } from "../core/faults.ts";
+import type { Logger } from "../core/logger.ts";
+import type { Transport } from "../core/transport.ts";
+import type { ConsumerOptions, ConsumerSettings } from "../inbox/consumer.ts";
+import type { RelayOptions, RelaySettings } from "../outbox/relay.ts";
 import type { ServiceStore } from "./service-store.ts";
 
 /** What {@link createDure} takes. */

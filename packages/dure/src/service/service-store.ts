@@ -1,8 +1,8 @@
-import type { AdminStore } from "./admin/admin-store.ts";
-import type { ParkingStore } from "./core/parking.ts";
-import type { TransactionStore } from "./core/service-transaction.ts";
-import type { InboxStore } from "./inbox/inbox-store.ts";
-import type { OutboxStore } from "./outbox/outbox-store.ts";
+import type { AdminStore } from "../admin/admin-store.ts";
+import type { ParkingStore } from "../core/parking.ts";
+import type { TransactionStore } from "../core/service-transaction.ts";
+import type { InboxStore } from "../inbox/inbox-store.ts";
+import type { OutboxStore } from "../outbox/outbox-store.ts";
 
 /** Everything that a service keeps in its own database. `dure/postgres` makes one. */
 export interface ServiceStore<Client = unknown> {
