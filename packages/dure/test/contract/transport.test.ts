@@ -1,0 +1,53 @@
+/** Every transport of the library keeps the same promises, and the suite sees one that does not. */
+import { AssertionError } from "node:assert";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { memoryTransport } from "../../src/memory/index.ts";
+import { postgresTransport } from "../../src/postgres/index.ts";
+import { transportContract } from "../../src/testing/index.ts";
+import type { Transport } from "../../src/index.ts";
+import { createTestDatabase } from "../support/test-database.ts";
+import type { TestDatabase } from "../support/test-database.ts";
+import { brokenTransports } from "./broken-transports.ts";
+
+describe("memoryTransport", () => {
+  // Nobody can take over a shard inside one process's memory.
+  const features = { fences: false };
+  it.each(transportContract)("$name", ({ run }) => run({ transport: memoryTransport(), features }));
+});
+
+describe("postgresTransport", () => {
+  let database: TestDatabase;
+  let transport: Transport;
+
+  beforeAll(async () => {
+    database = await createTestDatabase({ name: "transport contract" });
+    transport = postgresTransport({ pool: database.pool, leaseMs: 3_000 });
+  });
+
+  afterAll(async () => {
+    await transport?.close();
+    await database?.[Symbol.asyncDispose]();
+  });
+
+  it.each(transportContract)("$name", ({ run }) => run({ transport }));
+});
+
+describe("a transport that breaks a promise is found out", () => {
+  it.each(brokenTransports)("$name", async ({ make, isCaughtBy, features }) => {
+    const failed: string[] = [];
+    const subject = { patienceMs: 400, quietMs: 30, features: { fences: false, ...features } };
+    for (const { name, run } of transportContract) {
+      const error: unknown = await run({ transport: make(), ...subject }).then(
+        () => undefined,
+        (reason: unknown) => reason,
+      );
+      if (error === undefined) continue;
+      expect(error, name).toBeInstanceOf(AssertionError);
+      failed.push(name);
+    }
+    expect(failed).toEqual(expect.arrayContaining([...isCaughtBy]));
+    expect(failed.length, "what it keeps is seen to be kept").toBeLessThan(
+      transportContract.length,
+    );
+  });
+});
