@@ -1,0 +1,104 @@
+import { describe, expect, test } from "vitest";
+import { compareOrder, compareStock, linesOf, persistent } from "./domain-reconciliation.ts";
+import type { FinalOrder, PeerFacts } from "./domain-reconciliation.ts";
+
+const pieces = linesOf([
+  ["b", 1],
+  ["a", 3],
+]);
+const completed: FinalOrder = { status: "COMPLETED", amount: 500, pieces };
+const canceled: FinalOrder = { status: "CANCELED", amount: 500, pieces };
+
+function peers(facts: Partial<PeerFacts> = {}): PeerFacts {
+  return {
+    payments: new Map([["O", { status: "COMPLETED", paid: 500 }]]),
+    nets: new Map([["O", 500]]),
+    reservations: new Map([["O", ["CONFIRMED\t1\tb", "CONFIRMED\t3\ta"]]]),
+    deliveries: new Map([["O", "STARTED"]]),
+    ...facts,
+  };
+}
+
+const empty = peers({
+  payments: new Map(),
+  nets: new Map(),
+  reservations: new Map(),
+  deliveries: new Map(),
+});
+
+const kinds = (order: FinalOrder, facts: PeerFacts) =>
+  compareOrder("O", order, facts).map(({ kind }) => kind);
+
+describe("a completed order", () => {
+  test("agrees when all was done", () => {
+    expect(kinds(completed, peers())).toEqual([]);
+  });
+
+  test("each service that has another story is named", () => {
+    expect(kinds(completed, empty)).toEqual([
+      "payment-status",
+      "payment-amount",
+      "provider-net",
+      "delivery",
+      "reservations",
+    ]);
+    expect(compareOrder("O", completed, peers({ nets: new Map([["O", 1000]]) }))).toEqual([
+      { kind: "provider-net", id: "O", expected: 500, actual: 1000 },
+    ]);
+    const twice = peers({ deliveries: new Map([["O", "STARTED,STARTED"]]) });
+    expect(kinds(completed, twice)).toEqual(["delivery"]);
+    const late = peers({ reservations: new Map([["O", ["RESERVED\t1\tb", "CONFIRMED\t3\ta"]]]) });
+    expect(compareOrder("O", completed, late)).toEqual([
+      {
+        kind: "reservations",
+        id: "O",
+        expected: "CONFIRMED 1 b, CONFIRMED 3 a",
+        actual: "CONFIRMED 3 a, RESERVED 1 b",
+      },
+    ]);
+  });
+});
+
+describe("a canceled order", () => {
+  test("agrees when nothing ever was, or all is undone", () => {
+    expect(kinds(canceled, empty)).toEqual([]);
+    const undone = peers({
+      payments: new Map([["O", { status: "REFUNDED", paid: 0 }]]),
+      nets: new Map([["O", 0]]),
+      reservations: new Map([["O", ["RELEASED\t1\tb"]]]),
+      deliveries: new Map([["O", "REFUSED"]]),
+    });
+    expect(kinds(canceled, undone)).toEqual([]);
+  });
+
+  test("whatever is left of it is named", () => {
+    expect(kinds(canceled, peers())).toEqual([
+      "payment-status",
+      "provider-net",
+      "delivery",
+      "reservations",
+    ]);
+  });
+});
+
+describe("stock", () => {
+  const product = { productId: "a", available: 90, reserved: 4, sold: 6, adjusted: 100 };
+  const quiet = { sold: 6, inFlight: 4, total: 12 };
+
+  test("with nothing new in between, the bounds are those of what is in flight", () => {
+    expect(compareStock(product, quiet, quiet)).toEqual([]);
+    const settled = { sold: 6, inFlight: 0, total: 6 };
+    expect(compareStock(product, settled, settled)).toEqual([
+      { kind: "stock-reserved", id: "a", expected: 0, actual: 4 },
+    ]);
+    expect(compareStock({ ...product, sold: 7, reserved: 0 }, settled, settled)).toEqual([
+      { kind: "stock-balance", id: "a", expected: 100, actual: 97 },
+      { kind: "stock-sold", id: "a", expected: 6, actual: 7 },
+    ]);
+  });
+});
+
+test("what was wrong once only was late", () => {
+  const wrong = (id: string) => ({ kind: "delivery", id, expected: 1, actual: 2 });
+  expect(persistent([wrong("1"), wrong("2")], [wrong("2"), wrong("3")])).toEqual([wrong("2")]);
+});

@@ -1,0 +1,127 @@
+import type {
+  CancelReason,
+  CheckoutMode,
+  OrderItem,
+  OrderStage,
+  OrderStatus,
+} from "../contracts/http/orders.ts";
+import { checkoutFlow, flowStages } from "./flow.ts";
+import type { FlowEvent, FlowFacts, FlowService } from "./flow.ts";
+
+/** The amount of an order, or undefined when JSON could not carry it exactly. */
+export function amountOf(items: readonly OrderItem[]): number | undefined {
+  // A line fits (10⁶ × 10⁹ < 2⁵³), and the sum is checked at each step, so it is always exact.
+  let sum = 0;
+  for (const { quantity, unitPrice } of items) {
+    sum += quantity * unitPrice;
+    if (!Number.isSafeInteger(sum)) return undefined;
+  }
+  return sum;
+}
+
+const transitions: Readonly<Record<OrderStatus, readonly OrderStatus[]>> = {
+  PENDING: ["PROCESSING", "CANCELING", "NEEDS_ATTENTION"],
+  PROCESSING: ["COMPLETED", "CANCELING", "NEEDS_ATTENTION"],
+  COMPLETED: ["CANCELING"],
+  CANCELING: ["CANCELED", "NEEDS_ATTENTION"],
+  CANCELED: [],
+  NEEDS_ATTENTION: ["PENDING", "PROCESSING", "CANCELING"],
+};
+
+/** Whether an order may go from one status to the other in one step. */
+export function isLegal(from: OrderStatus, to: OrderStatus): boolean {
+  return transitions[from].includes(to);
+}
+
+/** From which statuses an order may come to this one: what the guarded update allows. */
+export function predecessorsOf(to: OrderStatus): readonly OrderStatus[] {
+  return statuses.filter((from) => isLegal(from, to));
+}
+
+const statuses = Object.keys(transitions) as readonly OrderStatus[]; // keys of a Record<OrderStatus>
+
+/** Whether the checkout is over: everything done, or everything undone. */
+export function isFinal(status: OrderStatus): status is "COMPLETED" | "CANCELED" {
+  return status === "COMPLETED" || status === "CANCELED";
+}
+
+/**
+ * The statuses that a choreographed order passes to reach the target, without the first one; empty
+ * when it is there already, undefined when there is no legal way.
+ */
+export function pathTo(from: OrderStatus, target: OrderStatus): readonly OrderStatus[] | undefined {
+  if (from === target) return [];
+  if (isFinal(from) || from === "NEEDS_ATTENTION") return undefined;
+  if (target === "CANCELING") return ["CANCELING"];
+  if (target === "CANCELED") return from === "CANCELING" ? ["CANCELED"] : ["CANCELING", "CANCELED"];
+  const [at, to] = [forward.indexOf(from), forward.indexOf(target)];
+  return at < 0 || to < at ? undefined : forward.slice(at + 1, to + 1);
+}
+
+const forward: readonly OrderStatus[] = ["PENDING", "PROCESSING", "COMPLETED"];
+
+const orchestratedStages: readonly OrderStage[] = [
+  "ACCEPTED",
+  "STOCK_RESERVED",
+  "PAYMENT_AUTHORIZED",
+  "PAYMENT_CAPTURED",
+  "PAYMENT_CHARGED",
+  "DELIVERY_STARTED",
+];
+
+/** The stage that is further in the mode's order: stages only go forward. */
+export function furtherStage(mode: CheckoutMode, one: OrderStage, other: OrderStage): OrderStage {
+  const order =
+    mode === "choreography" ? flowStages.map(({ stage }) => stage) : orchestratedStages;
+  return order.indexOf(other) > order.indexOf(one) ? other : one;
+}
+
+/** Where a choreographed checkout stands by what has been heard of it. */
+export interface Standing {
+  readonly status: OrderStatus;
+  readonly stage: OrderStage;
+  readonly reason?: CancelReason;
+  /** Whose turn it is; empty at the end. */
+  readonly waitingFor: readonly FlowService[];
+}
+
+/** Where a choreographed checkout stands. The facts decide, not the order in which they came. */
+export function standingOf(facts: FlowFacts): Standing {
+  const events = [...facts.keys()];
+  const stage = events
+    .map((event) => checkoutFlow[event].reached)
+    .reduce((one, other) => furtherStage("choreography", one, other), "ACCEPTED" as OrderStage);
+  const leadsTo = new Set(events.map((event) => checkoutFlow[event].leadsTo));
+  if (leadsTo.has("COMPLETED")) return { status: "COMPLETED", stage, waitingFor: [] };
+  if (leadsTo.has("CANCELING")) return undoing(facts, stage);
+  const next = flowStages.find((each) => each.stage === stage)?.next;
+  return {
+    status: events.length === 0 ? "PENDING" : "PROCESSING",
+    stage,
+    waitingFor: next === undefined ? [] : [next],
+  };
+}
+
+function undoing(facts: FlowFacts, stage: OrderStage): Standing {
+  const missing = owed(facts).filter((event) => !facts.has(event));
+  const reason = [...facts.values()].find((each) => each !== undefined);
+  return {
+    status: missing.length === 0 ? "CANCELED" : "CANCELING",
+    stage,
+    ...(reason === undefined ? {} : { reason }),
+    waitingFor: missing.map((event) => checkoutFlow[event].from),
+  };
+}
+
+/** What must be heard before nothing of the order is left. */
+function owed(facts: FlowFacts): readonly FlowEvent[] {
+  if (facts.has("payment.failed")) return [];
+  if (facts.has("stock.reservation-failed")) return ["payment.refunded"];
+  const wasReserved =
+    facts.has("stock.reserved") ||
+    facts.has("stock.released") ||
+    facts.has("delivery.failed") ||
+    // The refund names its cause, also when it is the first that is heard of it.
+    facts.get("payment.refunded") === "DELIVERY_REFUSED";
+  return wasReserved ? ["payment.refunded", "stock.released"] : ["payment.refunded"];
+}

@@ -1,0 +1,27 @@
+import type { ServiceConfig } from "../chassis/config.ts";
+import { createPeerClient } from "../chassis/peer-client.ts";
+import type { PeerClient } from "../chassis/peer-client.ts";
+import { createServiceTokens } from "../chassis/service-token.ts";
+
+/** The services that the order service asks. */
+export type PeerName = "payment" | "inventory" | "delivery" | "notification" | "provider";
+
+/** A client of each. */
+export type Peers = Readonly<Record<PeerName, PeerClient>>;
+
+/** Connects to the peers; the stack closes the connections. */
+export function connectPeers(config: ServiceConfig, resources: AsyncDisposableStack): Peers {
+  const tokens = createServiceTokens(config.auth, config.name);
+  const connect = (peer: PeerName): PeerClient => {
+    const client = createPeerClient({ peer, baseUrl: config.peers[peer], tokens, retries: 2 });
+    resources.defer(() => client.close());
+    return client;
+  };
+  return {
+    payment: connect("payment"),
+    inventory: connect("inventory"),
+    delivery: connect("delivery"),
+    notification: connect("notification"),
+    provider: connect("provider"),
+  };
+}
