@@ -41,6 +41,8 @@ export interface ServiceUnderTest {
   publishAllAgain(): Promise<void>;
   /** Waits for the event of the type about the order. */
   hears(type: string, orderId: string): Promise<HeardEvent>;
+  /** Stops the service alone. */
+  stop(): Promise<void>;
   /** Stops everything; fails if connections were left behind. */
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -87,6 +89,7 @@ export async function startUnderTest(
         () => heard.find((event) => event.type === type && event.data["orderId"] === orderId),
         `${type} of ${orderId}`,
       ),
+    stop: () => service.stop(),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }

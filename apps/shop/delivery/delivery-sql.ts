@@ -1,0 +1,71 @@
+/** One delivery per order, whatever comes twice. */
+export const insertDelivery = `
+/* delivery:delivery.insert */
+insert into deliveries (order_id, delivery_id, saga_id, user_id, idempotency_key, status,
+  correlation_id, causation_id, traceparent, tracestate)
+values ($1, $2, $3, $4, $5, 'PENDING', $6, $7, $8, $9)
+on conflict (order_id) do nothing`;
+
+/** Takes deliveries that are due, for a time; others skip them meanwhile. */
+export const claimDeliveries = `
+/* delivery:delivery.claim */
+update deliveries as delivery
+set claimed_until = clock_timestamp() + $1 * interval '1 millisecond',
+  attempt_count = delivery.attempt_count + 1, updated_at = clock_timestamp()
+from (
+  select id from deliveries
+  where status = 'PENDING' and claimed_until <= clock_timestamp()
+  order by claimed_until, id limit $2 for update skip locked
+) as due
+where delivery.id = due.id
+returning delivery.id, delivery.order_id, delivery.delivery_id, delivery.saga_id,
+  delivery.idempotency_key, delivery.attempt_count, delivery.correlation_id,
+  delivery.causation_id, delivery.traceparent, delivery.tracestate`;
+
+/** Prolongs the claims of what is under way. */
+export const renewClaims = `
+/* delivery:delivery.renew */
+update deliveries set claimed_until = clock_timestamp() + $1 * interval '1 millisecond'
+where id = any($2::bigint[]) and status = 'PENDING'`;
+
+/** Only the first answer counts: one from before a take-over finds nothing to change. */
+export const settleDelivery = `
+/* delivery:delivery.settle */
+update deliveries set status = $1, reason = $2, updated_at = clock_timestamp()
+where id = $3 and status = 'PENDING'`;
+
+/** Lets it rest after a failure, unless somebody has taken it over meanwhile. */
+export const postponeDelivery = `
+/* delivery:delivery.postpone */
+update deliveries
+set claimed_until = clock_timestamp() + $1 * interval '1 millisecond',
+  last_error = coalesce($2, last_error), updated_at = clock_timestamp()
+where id = $3 and status = 'PENDING' and attempt_count = $4`;
+
+/** Deliveries that the carrier has answered. */
+export const listDeliveries = `
+/* delivery:delivery.page */
+select order_id, status from deliveries
+where order_id > $1 and status <> 'PENDING' order by order_id limit $2`;
+
+/** An order's delivery. */
+export const readDelivery = `
+/* delivery:delivery.of-order */
+select delivery_id, saga_id, status, reason, attempt_count, last_error, created_at, updated_at
+from deliveries where order_id = $1`;
+
+/** Deliveries that the carrier has not answered. */
+export const countPending = `
+/* delivery:delivery.count-pending */
+select count(*) as pending from deliveries where status = 'PENDING'`;
+
+/** The carrier decides once per key; who comes second gets no row, and reads the decision. */
+export const insertBooking = `
+/* delivery:carrier.decide */
+insert into carrier_bookings (idempotency_key, order_id, outcome) values ($1, $2, $3)
+on conflict (idempotency_key) do nothing returning outcome`;
+
+/** What the carrier decided. In a statement of its own: it sees what the insert waited for. */
+export const readBooking = `
+/* delivery:carrier.read */
+select outcome from carrier_bookings where idempotency_key = $1`;
