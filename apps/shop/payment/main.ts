@@ -24,7 +24,12 @@ export interface PaymentOptions extends Partial<WorkerSettings> {
 }
 
 /** The provider takes 10 requests at once; two are left for others. */
-const defaults = { giveUpAfterMs: 600_000, inFlightMax: 8, claimMs: 15_000 };
+const defaults: WorkerSettings = {
+  giveUpAfterMs: 600_000,
+  inFlightMax: 8,
+  claimMs: 15_000,
+  retry: { baseMs: 100, maxMs: 5_000 },
+};
 
 /** Starts payment: charges and refunds by events, through the provider. Several instances may share a database. */
 export function startPayment(

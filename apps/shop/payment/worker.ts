@@ -1,5 +1,5 @@
 import { backoffMs } from "dure";
-import type { Clock } from "dure";
+import type { Clock, RetryPolicy } from "dure";
 import type { Logger } from "pino";
 import { createBell } from "./bell.ts";
 import type { Bell } from "./bell.ts";
@@ -8,9 +8,11 @@ import { transitionAfter } from "./domain.ts";
 import type { PaymentRecord } from "./payment-record.ts";
 import type { ProviderClient } from "./provider-client.ts";
 
-/** The points at which a test lets an attempt die. Production has none. */
+/** The points at which a test holds an attempt, or ends it by a rejection. Production has none. */
 export interface PaymentFaults {
-  /** The provider has answered (or not), and nothing is recorded yet. A rejection ends the attempt here. */
+  /** The payment is claimed, and the provider has not been asked. */
+  beforeProvider?(payment: { readonly orderId: string }): Promise<void>;
+  /** The provider has answered (or not), and nothing is recorded yet. */
   afterProvider?(payment: { readonly orderId: string }): Promise<void>;
 }
 
@@ -22,6 +24,8 @@ export interface WorkerSettings {
   readonly inFlightMax: number;
   /** How long an instance has a payment to itself: longer than a request and its recording take. */
   readonly claimMs: number;
+  /** Waits between attempts: full jitter under a ceiling that doubles from `baseMs` to `maxMs`. */
+  readonly retry: Pick<RetryPolicy, "baseMs" | "maxMs">;
 }
 
 /** What a worker is made of. */
@@ -34,7 +38,6 @@ export interface WorkerParts {
   readonly faults: PaymentFaults;
 }
 
-const retryPolicy = { baseMs: 100, maxMs: 5_000 };
 const pollMsMin = 2;
 const pollMsMax = 1_000;
 
@@ -78,7 +81,8 @@ export class PaymentWorker {
       } catch (error) {
         failures += 1;
         if (failures === 1) this.#parts.logger.warn({ err: error }, "payments cannot be read");
-        await this.#parts.clock.sleep(backoffMs(failures, retryPolicy, this.#parts.clock), signal);
+        const { clock, settings } = this.#parts;
+        await clock.sleep(backoffMs(failures, settings.retry, clock), signal);
       }
     }
     signal.removeEventListener("abort", onAbort);
@@ -114,6 +118,7 @@ export class PaymentWorker {
     const { provider, logger, faults } = this.#parts;
     const { orderId, sagaId, pending, attempts } = payment;
     try {
+      await faults.beforeProvider?.({ orderId });
       const outcome = await provider.perform(payment);
       await faults.afterProvider?.({ orderId });
       await this.#recordOutcome(payment, outcome);
@@ -133,7 +138,7 @@ export class PaymentWorker {
     const facts = { orderId, sagaId, pending, attempts };
     if (transition.kind === "retry") {
       logger.info({ ...facts, code: transition.code }, "provider did not settle it; tried again");
-      return record.retry(payment, backoffMs(attempts, retryPolicy, clock));
+      return record.retry(payment, backoffMs(attempts, settings.retry, clock));
     }
     const isOurs = await record.settle(payment, transition);
     const message = isOurs ? "payment settled" : "claim lost; the result is left to who has it now";
