@@ -14,31 +14,33 @@ set claimed_until = clock_timestamp() + $1 * interval '1 millisecond',
   attempt_count = delivery.attempt_count + 1, updated_at = clock_timestamp()
 from (
   select id from deliveries
-  where status = 'PENDING' and claimed_until <= clock_timestamp()
-  order by claimed_until, id limit $2 for update skip locked
+  where status = 'PENDING' and due_at <= clock_timestamp()
+    and (claimed_until is null or claimed_until <= clock_timestamp())
+  order by due_at, id limit $2 for update skip locked
 ) as due
 where delivery.id = due.id
 returning delivery.id, delivery.order_id, delivery.delivery_id, delivery.saga_id,
   delivery.idempotency_key, delivery.attempt_count, delivery.correlation_id,
   delivery.causation_id, delivery.traceparent, delivery.tracestate`;
 
-/** Prolongs the claims of what is under way. */
+/** Prolongs the claims of what is under way; what was given back stays given back. */
 export const renewClaims = `
 /* delivery:delivery.renew */
 update deliveries set claimed_until = clock_timestamp() + $1 * interval '1 millisecond'
-where id = any($2::bigint[]) and status = 'PENDING'`;
+where id = any($2::bigint[]) and claimed_until is not null`;
 
 /** Only the first answer counts: one from before a take-over finds nothing to change. */
 export const settleDelivery = `
 /* delivery:delivery.settle */
-update deliveries set status = $1, reason = $2, updated_at = clock_timestamp()
+update deliveries 
+set status = $1, reason = $2, claimed_until = null, updated_at = clock_timestamp()
 where id = $3 and status = 'PENDING'`;
 
-/** Lets it rest after a failure, unless somebody has taken it over meanwhile. */
+/** Gives it back to rest for a while, unless somebody has taken it over meanwhile. */
 export const postponeDelivery = `
 /* delivery:delivery.postpone */
 update deliveries
-set claimed_until = clock_timestamp() + $1 * interval '1 millisecond',
+set due_at = clock_timestamp() + $1 * interval '1 millisecond', claimed_until = null,
   last_error = coalesce($2, last_error), updated_at = clock_timestamp()
 where id = $3 and status = 'PENDING' and attempt_count = $4`;
 

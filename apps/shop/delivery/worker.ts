@@ -63,7 +63,8 @@ export function createWorker<Item>(options: WorkerOptions<Item>): Worker {
   async function keepClaims(): Promise<void> {
     while (!stopping.signal.aborted) {
       await clock.sleep(options.renewEveryMs, stopping.signal);
-      if (underWay.size > 0) await attempt("renew", () => options.renew([...underWay.keys()]));
+      if (stopping.signal.aborted || underWay.size === 0) continue;
+      await attempt("renew", () => options.renew([...underWay.keys()]));
     }
   }
 

@@ -12,8 +12,10 @@ create table deliveries (
   reason text,
   attempt_count integer not null default 0,
   last_error text,
-  -- Until then it belongs to whoever took it, or rests after a failure.
-  claimed_until timestamptz not null default clock_timestamp(),
+  -- It rests until then; after a failure for a while.
+  due_at timestamptz not null default clock_timestamp(),
+  -- Until then it belongs to whoever took it. Null: to nobody.
+  claimed_until timestamptz,
   -- What caused it, for the events that it causes.
   correlation_id text,
   causation_id text,
@@ -25,7 +27,7 @@ create table deliveries (
 
 comment on table deliveries is 'One row per order that is to be delivered';
 
-create index deliveries_due on deliveries (claimed_until, id) where status = 'PENDING';
+create index deliveries_due on deliveries (due_at, id) where status = 'PENDING';
 comment on index deliveries_due is 'delivery:delivery.claim';
 
 create table carrier_bookings (
