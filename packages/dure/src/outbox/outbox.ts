@@ -79,11 +79,12 @@ export function prepareEvent(
       typeof key !== "string" ||
       key === "" ||
       key.length > keyLengthMax ||
-      /\p{Cc}/u.test(key)
+      /\p{Cc}/u.test(key) ||
+      !key.isWellFormed()
     ) {
       throw invalid(
         definition.type,
-        `its key must be a string of 1 to ${keyLengthMax} characters without control characters`,
+        `its key must be a string of 1 to ${keyLengthMax} characters without control characters or half characters`,
       );
     }
     return {

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { DureError, describeError } from "../core/errors.ts";
-import { checkSchemaName, quoteIdentifier } from "./pool.ts";
+import { checkSchemaName, quoteIdentifier, takeClient } from "./pool.ts";
 import type { PostgresClient, PostgresPool } from "./pool.ts";
 import { sqlStateOf } from "./sqlstate.ts";
 
@@ -54,15 +54,18 @@ export async function readMigrations(): Promise<readonly Migration[]> {
 export async function migrate(options: MigrateOptions): Promise<readonly string[]> {
   const schema = checkSchemaName(options.schema ?? "dure");
   const migrations = await readMigrations();
-  const client = await options.pool.connect();
+  const { client, release } = await takeClient(options.pool);
   const applied: string[] = [];
   try {
-    for (const migration of migrations) {
+    // First, so that nothing is put on top of a schema that is not ours; and so that where nothing is to be
+    // done, no right to make schemas is needed.
+    const found = await checkApplied(client, schema, migrations);
+    for (const migration of migrations.filter(({ number }) => !found.has(number))) {
       if (await applyOnce(client, schema, migration)) applied.push(migration.name);
     }
     await checkApplied(client, schema, migrations);
   } finally {
-    client.release();
+    release();
   }
   return applied;
 }
@@ -76,7 +79,7 @@ export async function migrate(options: MigrateOptions): Promise<readonly string[
 export async function checkSchema(options: MigrateOptions): Promise<void> {
   const schema = checkSchemaName(options.schema ?? "dure");
   const migrations = await readMigrations();
-  const client = await options.pool.connect();
+  const { client, release } = await takeClient(options.pool);
   try {
     const found = await checkApplied(client, schema, migrations);
     const missing = migrations.filter((migration) => !found.has(migration.number));
@@ -87,7 +90,7 @@ export async function checkSchema(options: MigrateOptions): Promise<void> {
       );
     }
   } finally {
-    client.release();
+    release();
   }
 }
 

@@ -11,6 +11,7 @@ export interface PostgresClient extends TransactionHandle {
   ): unknown;
   on(event: "error", listener: (error: Error) => void): unknown;
   on(event: "end", listener: () => void): unknown;
+  off(event: "error", listener: (error: Error) => void): unknown;
   removeAllListeners(event: "notification"): unknown;
 }
 
@@ -25,6 +26,27 @@ export interface PostgresResult {
 export interface PostgresPool<Client extends PostgresClient = PostgresClient> {
   connect(): Promise<Client>;
   query(text: string, params?: readonly unknown[]): Promise<PostgresResult>;
+}
+
+/** Hears that a connection was lost between two statements, which `pg` says by an event: the next statement fails and says it again. */
+function ignoreLoss(): void {}
+
+/**
+ * A connection of the pool for as long as it is in use. Its loss between two statements is an event that
+ * would end the process if nobody listened.
+ */
+export async function takeClient<Client extends PostgresClient>(
+  pool: PostgresPool<Client>,
+): Promise<{ readonly client: Client; readonly release: (isBroken?: boolean) => void }> {
+  const client = await pool.connect();
+  client.on("error", ignoreLoss);
+  return {
+    client,
+    release(isBroken = false) {
+      client.off("error", ignoreLoss);
+      client.release(isBroken);
+    },
+  };
 }
 
 /** `identifier` quoted for SQL text. */

@@ -1,5 +1,6 @@
 import { DureError, describeError } from "../core/errors.ts";
 import type { TransactionStore } from "../core/service-transaction.ts";
+import { takeClient } from "./pool.ts";
 import type { PostgresClient, PostgresPool } from "./pool.ts";
 import { classifySqlError } from "./sqlstate.ts";
 
@@ -9,23 +10,25 @@ export function postgresTransactionStore<Client extends PostgresClient>(
 ): TransactionStore<Client> {
   return {
     async run(work) {
-      const client = await connect(pool);
+      const { client, release } = await connect(pool);
       try {
         await begin(client);
         const result = await work(client, client);
         await commit(client);
-        client.release();
+        release();
         return result;
       } catch (error) {
-        throw await rolledBack(client, error);
+        throw await rolledBack(client, release, error);
       }
     },
   };
 }
 
-async function connect<Client extends PostgresClient>(pool: PostgresPool<Client>): Promise<Client> {
+async function connect<Client extends PostgresClient>(
+  pool: PostgresPool<Client>,
+): ReturnType<typeof takeClient<Client>> {
   try {
-    return await pool.connect();
+    return await takeClient(pool);
   } catch (error) {
     throw unavailable("no connection could be had", error);
   }
@@ -61,13 +64,17 @@ async function commit(client: PostgresClient): Promise<void> {
 }
 
 /** Ends the transaction and gives the connection back; a connection that cannot roll back is thrown away. */
-async function rolledBack(client: PostgresClient, error: unknown): Promise<unknown> {
+async function rolledBack(
+  client: PostgresClient,
+  release: (isBroken?: boolean) => void,
+  error: unknown,
+): Promise<unknown> {
   try {
     await client.query("rollback");
-    client.release();
+    release();
     return error;
   } catch (rollbackError) {
-    client.release(true);
+    release(true);
     const isKnown = error instanceof DureError && error.code === "COMMIT_IN_DOUBT";
     return isKnown || (error instanceof DureError && error.code === "DATABASE_UNAVAILABLE")
       ? error

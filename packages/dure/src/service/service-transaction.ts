@@ -52,6 +52,8 @@ export async function runInTransaction<Client, Result>(
     };
     try {
       const value = await parts.work(tx, raw);
+      // Before the first wait: what is emitted from here on would stand in no statement, and be lost in silence.
+      isOpen = false;
       const events = await Promise.all(emitted.map(async (prepared) => prepared));
       if (events.length > 0) await outbox.append(raw, source, events, { isInTransaction: true });
       await faults.hit("transaction.before-commit");
