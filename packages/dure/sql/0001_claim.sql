@@ -44,7 +44,9 @@ begin
   perform pg_advisory_xact_lock(claim_lock_key(p_scope));
   if p_join then
     insert into claim_member (scope, member_id, lease_until)
-    values (p_scope, p_member, clock_timestamp() + p_lease_ms * interval '1 ms');
+    values (p_scope, p_member, clock_timestamp() + p_lease_ms * interval '1 ms')
+    -- A member that does not know whether it had joined says so again.
+    on conflict (scope, member_id) do update set lease_until = excluded.lease_until;
     insert into claim (scope, slot)
     select p_scope, s from generate_series(0, p_slots - 1) s on conflict do nothing;
   else

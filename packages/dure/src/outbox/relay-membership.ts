@@ -32,6 +32,10 @@ export class RelayMembership {
   readonly shards: Map<number, OwnedShard> = new Map();
   readonly #parts: MembershipParts;
   #memberId = "";
+  /** The id that is joining: kept until it is in, so that a lost answer leaves no second member behind. */
+  #joiningId = "";
+  /** Counts what we were: an answer to a former self is not heard. */
+  #life = 0;
   #claims: readonly ShardClaim[] = [];
   #leaseUntil = -Infinity;
 
@@ -48,9 +52,12 @@ export class RelayMembership {
     return this.#memberId !== "" && this.#parts.clock.monotonic() < this.#leaseUntil;
   }
 
-  /** @throws FENCED when the lease is over: the last look before anything is sent or recorded */
-  assertLease(): void {
-    if (this.isLeaseLive) return;
+  /**
+   * @throws FENCED when the lease is over, or is not the one under which the tick began: the last look
+   * before anything is sent or recorded
+   */
+  assertLease(memberId: string): void {
+    if (this.isLeaseLive && this.#memberId === memberId) return;
     throw new DureError(
       "FENCED",
       `the relay of "${this.#parts.source}" has lost its lease: nothing was sent, the next owner goes on`,
@@ -58,19 +65,29 @@ export class RelayMembership {
   }
 
   async heartbeat(): Promise<void> {
-    const { clock, outbox, leaseMs, logger, source } = this.#parts;
+    if (await this.#renew()) return;
+    const { logger, source } = this.#parts;
+    logger.warn("relay lost its lease and starts again as a new member", { source });
+    this.forget();
+    await this.#renew();
+  }
+
+  /** Resolves to whether we are a member. */
+  async #renew(): Promise<boolean> {
+    const { clock, outbox, leaseMs } = this.#parts;
     const isJoining = this.#memberId === "";
-    const id = isJoining ? newId(clock) : this.#memberId;
+    if (isJoining && this.#joiningId === "") this.#joiningId = newId(clock);
+    const id = isJoining ? this.#joiningId : this.#memberId;
+    const life = this.#life;
     const requestedAt = clock.monotonic();
     const claims = await outbox.heartbeat({ id, leaseMs, isJoining });
-    if (claims === undefined) {
-      logger.warn("relay lost its lease and starts again as a new member", { source });
-      this.forget();
-      return;
-    }
+    if (life !== this.#life) return true;
+    if (claims === undefined) return false;
     this.#memberId = id;
+    this.#joiningId = "";
     this.#claims = claims;
     this.#leaseUntil = requestedAt + leaseMs;
+    return true;
   }
 
   /** Brings the shards in line with the last heartbeat. Resolves to whether any were added. */
@@ -103,16 +120,25 @@ export class RelayMembership {
 
   /** Holds nothing any more; the next heartbeat joins as a new member. */
   forget(): void {
+    this.#life += 1;
     this.#memberId = "";
+    this.#joiningId = "";
     this.#claims = [];
     this.#leaseUntil = -Infinity;
     this.shards.clear();
   }
 
+  /** These shards are not ours any more, whatever the last heartbeat said. */
+  drop(shards: readonly number[]): void {
+    for (const shard of shards) this.shards.delete(shard);
+    this.#claims = this.#claims.filter((claim) => !shards.includes(claim.shard));
+  }
+
   /** Hands everything back, so that others need not wait for the lease to end. */
   async leave(): Promise<void> {
-    if (this.#memberId === "") return;
-    const member = { id: this.#memberId, shards: [], isLeaving: true };
+    const id = this.#memberId === "" ? this.#joiningId : this.#memberId;
+    if (id === "") return;
+    const member = { id, shards: [], isLeaving: true };
     this.forget();
     await this.#parts.outbox.release(member);
   }

@@ -42,6 +42,11 @@ const openGapsMax = 1_000;
 /** Parked messages that one tick tries again. */
 const dueMax = 100;
 
+/** How often to look for them when no key is parked. */
+const duePollMs = 500;
+/** The longest wait between looks while a position may still appear in a gap: its writer need not be one that wakes us. */
+const gapPollMsMax = 50;
+
 /** What one tick has sent and not yet recorded. */
 interface Sent {
   readonly parked: readonly ParkRequest[];
@@ -60,9 +65,15 @@ export class Relay {
   readonly #parts: RelayParts;
   readonly #membership: RelayMembership;
   readonly #wakeup: Wakeup = createWakeup();
-  readonly #stoppedShards: Set<number> = new Set();
+  readonly #leaseWakeup: Wakeup = createWakeup();
+  /** What was said once of a shard, until it is over. */
+  readonly #alerts: Set<string> = new Set();
   #parkedKeys: ReadonlySet<string> = new Set();
   #isAlone = false;
+  /** When to look for due messages though no key is parked: a redriven dead letter that was skipped. */
+  #nextDueAt = -Infinity;
+  /** As whom the present tick began. */
+  #memberId = "";
 
   constructor(parts: RelayParts) {
     this.#parts = parts;
@@ -88,7 +99,7 @@ export class Relay {
   }
 
   async #keepLease(signal: AbortSignal): Promise<void> {
-    const { clock, settings, logger, source } = this.#parts;
+    const { settings, logger, source } = this.#parts;
     let failures = 0;
     while (!signal.aborted) {
       try {
@@ -100,7 +111,7 @@ export class Relay {
         failures += 1;
         if (failures === 1) this.#warn("relay cannot renew its lease and tries again", error);
       }
-      await clock.sleep(settings.leaseMs / (failures > 0 ? 10 : 3), signal);
+      await this.#leaseWakeup.wait(settings.leaseMs / (failures > 0 ? 10 : 3), signal);
     }
   }
 
@@ -110,16 +121,17 @@ export class Relay {
     let pauseMs = settings.pollMsMin;
     while (!signal.aborted) {
       try {
-        const { isBusy, isMore } = await this.#tick(signal);
+        const { isBusy, isMore, hasGaps } = await this.#tick(signal);
         if (failures > 0) logger.info("relay publishes again", { source });
         failures = 0;
-        pauseMs = isBusy ? settings.pollMsMin : Math.min(pauseMs * 2, settings.pollMsMax);
+        const pauseMsMax = Math.min(settings.pollMsMax, hasGaps ? gapPollMsMax : Infinity);
+        pauseMs = isBusy ? settings.pollMsMin : Math.min(pauseMs * 2, pauseMsMax);
         if (isMore) continue;
       } catch (error) {
         failures += 1;
         // Whatever was in flight is unknown: go on from what was recorded, as a new owner would.
         this.#membership.shards.clear();
-        if (isDureError(error, "FENCED")) this.#membership.forget();
+        if (isDureError(error, "FENCED")) await this.#startAgain();
         if (failures === 1 && !signal.aborted)
           this.#warn("relay could not publish and tries again", error);
         await clock.sleep(backoffMs(failures, { baseMs: 50, maxMs: 5_000 }, clock), signal);
@@ -129,10 +141,22 @@ export class Relay {
     }
   }
 
+  /** Comes back as a new member with higher epochs, and at once; unless the heartbeat has seen to that already. */
+  async #startAgain(): Promise<void> {
+    if (this.#membership.memberId !== this.#memberId) return;
+    await this.#membership.leave().catch((error: unknown) => {
+      this.#warn("relay could not hand back its shards: they are free when its lease ends", error);
+    });
+    this.#leaseWakeup.wake();
+  }
+
   /** One look at the outbox. Busy: look again soon; more: look again at once. */
-  async #tick(signal: AbortSignal): Promise<{ isBusy: boolean; isMore: boolean }> {
+  async #tick(
+    signal: AbortSignal,
+  ): Promise<{ isBusy: boolean; isMore: boolean; hasGaps: boolean }> {
     const { outbox, settings, source, faults } = this.#parts;
-    if (!this.#membership.isLeaseLive) return { isBusy: false, isMore: false };
+    if (!this.#membership.isLeaseLive) return { isBusy: false, isMore: false, hasGaps: false };
+    this.#memberId = this.#membership.memberId;
     if (await this.#membership.adopt()) this.#parkedKeys = await outbox.parkedKeys(source);
     const last = await outbox.lastPositions();
     this.#isAlone = this.#membership.shards.size === last.length;
@@ -142,13 +166,12 @@ export class Relay {
     const sent = await this.#send(found, due, signal);
     const { advances, isMore } = this.#progress(requests, found);
     if (advances.length + sent.parked.length + sent.resolved.length > 0) {
-      const { memberId, shards } = this.#membership;
-      const fenced = await outbox.advance(memberId, advances, sent.parked, sent.resolved);
-      for (const shard of fenced) shards.delete(shard);
+      const fenced = await outbox.advance(this.#memberId, advances, sent.parked, sent.resolved);
+      this.#membership.drop(fenced);
       await faults.hit("relay.after-advance");
     }
     const hasGaps = [...this.#membership.shards.values()].some((owned) => owned.progress.hasGaps);
-    return { isBusy: found.length > 0 || hasGaps, isMore: isMore || sent.resolved.length > 0 };
+    return { isBusy: found.length > 0, isMore: isMore || sent.resolved.length > 0, hasGaps };
   }
 
   async #readRequests(last: readonly number[]): Promise<readonly ReadRequest[]> {
@@ -168,10 +191,9 @@ export class Relay {
       const gaps = progress.gaps();
       if (gaps.length === 0 && lastPosition <= progress.head) continue;
       const isFull = gaps.length > openGapsMax;
-      if (isFull)
-        this.#alertOnce(shard, "relay reads a shard no further: too many open gaps", {
-          gaps: gaps.length,
-        });
+      this.#alertWhile(isFull, shard, "relay reads a shard no further: too many open gaps", {
+        gaps: gaps.length,
+      });
       requests.push({ shard, gaps, head: isFull ? Number.MAX_SAFE_INTEGER : progress.head });
     }
     return requests;
@@ -179,27 +201,34 @@ export class Relay {
 
   /** A sequence behind what is done would hide every new event of the shard: better to stop and say so. */
   #isSequenceSound(shard: number, last: number, head: number): boolean {
-    if (last >= head) {
-      this.#stoppedShards.delete(shard);
-      return true;
-    }
-    this.#alertOnce(
+    const isSound = last >= head;
+    this.#alertWhile(
+      !isSound,
       shard,
       "OUTBOX_SEQUENCE_SET_BACK: a shard's position sequence is behind what was published. The shard is stopped; set the sequence above the head",
       { last, head },
     );
-    return false;
+    return isSound;
   }
 
-  #alertOnce(shard: number, message: string, facts: Readonly<Record<string, number>>): void {
-    if (this.#stoppedShards.has(shard)) return;
-    this.#stoppedShards.add(shard);
+  /** Says it once for as long as it holds. */
+  #alertWhile(
+    holds: boolean,
+    shard: number,
+    message: string,
+    facts: Readonly<Record<string, number>>,
+  ): void {
+    const alert = `${shard} ${message}`;
+    if (!holds) this.#alerts.delete(alert);
+    if (!holds || this.#alerts.has(alert)) return;
+    this.#alerts.add(alert);
     this.#parts.logger.error(message, { source: this.#parts.source, shard, ...facts });
   }
 
   async #dueMessages(): Promise<readonly DueMessage[]> {
-    const { outbox, parking, source } = this.#parts;
-    if (this.#parkedKeys.size === 0) return [];
+    const { outbox, parking, source, clock } = this.#parts;
+    if (this.#parkedKeys.size === 0 && clock.monotonic() < this.#nextDueAt) return [];
+    this.#nextDueAt = clock.monotonic() + duePollMs;
     this.#parkedKeys = await outbox.parkedKeys(source);
     const due = await parking.due("relay", source, dueMax);
     return due.filter((message) => this.#membership.shards.has(message.shard));
@@ -219,7 +248,7 @@ export class Relay {
     const messages = [...due.map((item) => item.message), ...free.map((stored) => stored.message)];
     if (messages.length === 0) return { parked, resolved: [] };
     await faults.hit("relay.before-publish");
-    this.#membership.assertLease();
+    this.#membership.assertLease(this.#memberId);
     const fences = [...this.#membership.shards].map(([shard, { epoch }]) => ({
       source,
       shard,
