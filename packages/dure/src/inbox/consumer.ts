@@ -45,6 +45,9 @@ export class Consumer {
   readonly #parts: ConsumerParts;
   readonly #busy: Map<number, Promise<void>> = new Map();
   readonly #finished: Wakeup = createWakeup();
+  /** The turn in which each partition was last begun. */
+  readonly #turns: Map<number, number> = new Map();
+  #turn = 0;
 
   constructor(parts: ConsumerParts) {
     this.#parts = parts;
@@ -95,7 +98,9 @@ export class Consumer {
           ? await subscription.fetch({ busy, maxMessages: settings.batchSizeMax, signal })
           : [];
       onRead();
-      for (const batch of batches.slice(0, free)) this.#begin(subscription, batch, signal);
+      // Whoever has waited longest comes first: else a few busy partitions would starve the others.
+      const inTurn = batches.toSorted((left, right) => this.#turnOf(left) - this.#turnOf(right));
+      for (const batch of inTurn.slice(0, free)) this.#begin(subscription, batch, signal);
       if (batches.length > 0) pauseMs = settings.pollMsMin;
       // A free place and more batches than places: no need to ask again before one is finished.
       const isFull = this.#busy.size >= settings.concurrency;
@@ -112,14 +117,24 @@ export class Consumer {
     pauseMs: number,
     signal: AbortSignal,
   ): Promise<"woken" | "timeout"> {
+    // By hand: AbortSignal.any would leave a trace in the long-lived signal at every look.
     const done = new AbortController();
-    const either = AbortSignal.any([signal, done.signal]);
-    const outcome = await Promise.race([
-      subscription.wait(pauseMs, either),
-      this.#finished.wait(pauseMs, either),
-    ]);
-    done.abort();
-    return outcome;
+    const end = (): void => done.abort();
+    signal.addEventListener("abort", end, { once: true });
+    if (signal.aborted) end();
+    try {
+      return await Promise.race([
+        subscription.wait(pauseMs, done.signal),
+        this.#finished.wait(pauseMs, done.signal),
+      ]);
+    } finally {
+      end();
+      signal.removeEventListener("abort", end);
+    }
+  }
+
+  #turnOf(batch: PartitionBatch): number {
+    return this.#turns.get(batch.partition) ?? 0;
   }
 
   #begin(subscription: Subscription, batch: PartitionBatch, signal: AbortSignal): void {
@@ -128,6 +143,8 @@ export class Consumer {
       this.#finished.wake();
     });
     this.#busy.set(batch.partition, work);
+    this.#turn += 1;
+    this.#turns.set(batch.partition, this.#turn);
   }
 
   /** Handles a batch until it is done or we are stopped: an unreachable database costs no attempts. */

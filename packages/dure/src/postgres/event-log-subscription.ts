@@ -46,10 +46,13 @@ export class EventLogSubscription implements Subscription {
     new Map();
   readonly #heartbeats: Promise<void>;
   #memberId = "";
+  /** The id that is joining: kept until it is in, so that a lost answer leaves no second member behind. */
+  #joiningId = "";
   #owned: ReadonlyMap<number, number> = new Map();
   #surplus: ReadonlySet<number> = new Set();
   #leaseUntil = -Infinity;
-  #committing: Promise<void> | undefined;
+  #committing: Promise<void> = Promise.resolve();
+  #isCommitting = false;
   #commits = 0;
 
   constructor(parts: EventLogSubscriptionParts) {
@@ -103,7 +106,12 @@ export class EventLogSubscription implements Subscription {
     const given = [...this.#surplus].filter((partition) => !busy.has(partition));
     if (given.length > 0) {
       await this.#flush();
-      await this.#claims.release({ ...this.#member(), slots: given, isLeaving: false });
+      await this.#claims.release({
+        scope: this.#scope,
+        id: this.#memberId,
+        slots: given,
+        isLeaving: false,
+      });
       this.#owned = new Map([...this.#owned].filter(([partition]) => !given.includes(partition)));
       this.#surplus = new Set();
     }
@@ -133,11 +141,15 @@ export class EventLogSubscription implements Subscription {
         position,
       });
     }
-    // Not awaited: the effects are committed, the offset only saves a repetition.
-    this.#committing ??= this.#flush().finally(() => {
-      this.#committing = undefined;
-    });
+    this.#commitSoon();
     return Promise.resolve();
+  }
+
+  /** Not awaited: the effects are committed, the offset only saves a repetition. */
+  #commitSoon(): void {
+    if (this.#isCommitting) return;
+    this.#isCommitting = true;
+    this.#committing = this.#flush();
   }
 
   async #flush(): Promise<void> {
@@ -155,17 +167,23 @@ export class EventLogSubscription implements Subscription {
         this.#commits += 1;
         if (this.#commits % commitsPerPrune === 0) await pool.query(this.#sql.prune, [group]);
       } catch (error) {
-        logger.warn("offsets could not be written; those messages may be delivered again", {
+        // Kept for the next heartbeat, unless a later one has come meanwhile: offsets only grow.
+        for (const offset of offsets) {
+          const name = `${offset.partition}/${offset.topic}`;
+          if (!this.#uncommitted.has(name)) this.#uncommitted.set(name, offset);
+        }
+        logger.warn("offsets could not be written and are tried again", {
           group,
           error: describeError(error),
         });
-        return;
+        break;
       }
     }
+    this.#isCommitting = false;
   }
 
-  #member(): { scope: string; id: string } {
-    return { scope: `log:${this.#parts.group}`, id: this.#memberId };
+  get #scope(): string {
+    return `log:${this.#parts.group}`;
   }
 
   async #keepLease(): Promise<void> {
@@ -177,6 +195,7 @@ export class EventLogSubscription implements Subscription {
         await this.#heartbeat();
         if (failures > 0) logger.info("consumer renews its lease again", { group });
         failures = 0;
+        if (this.#uncommitted.size > 0) this.#commitSoon();
         this.wake();
       } catch (error) {
         failures += 1;
@@ -191,23 +210,32 @@ export class EventLogSubscription implements Subscription {
   }
 
   async #heartbeat(): Promise<void> {
-    const { clock, leaseMs, partitions, logger, group } = this.#parts;
+    const { logger, group } = this.#parts;
+    if (await this.#renew()) return;
+    logger.warn("consumer lost its lease and joins its group again", { group });
+    this.#memberId = "";
+    this.#owned = new Map();
+    this.#leaseUntil = -Infinity;
+    await this.#renew();
+  }
+
+  /** Resolves to whether we are a member. */
+  async #renew(): Promise<boolean> {
+    const { clock, leaseMs, partitions } = this.#parts;
     const isJoining = this.#memberId === "";
-    if (isJoining) this.#memberId = newId(clock);
+    if (isJoining && this.#joiningId === "") this.#joiningId = newId(clock);
+    const id = isJoining ? this.#joiningId : this.#memberId;
     const requestedAt = clock.monotonic();
     const claims = await this.#claims.heartbeat({
-      ...this.#member(),
+      scope: this.#scope,
+      id,
       leaseMs,
       slots: partitions,
       isJoining,
     });
-    if (claims === undefined) {
-      logger.warn("consumer lost its lease and joins its group again", { group });
-      this.#memberId = "";
-      this.#owned = new Map();
-      this.#leaseUntil = -Infinity;
-      return;
-    }
+    if (claims === undefined) return false;
+    this.#memberId = id;
+    this.#joiningId = "";
     for (const { slot, epoch } of claims) {
       // Another member had it in between: what we remember of it is old.
       if (this.#owned.get(slot) !== epoch) this.#acknowledged.delete(slot);
@@ -215,6 +243,7 @@ export class EventLogSubscription implements Subscription {
     this.#owned = new Map(claims.map((claim) => [claim.slot, claim.epoch]));
     this.#surplus = new Set(claims.filter((claim) => claim.isSurplus).map((claim) => claim.slot));
     this.#leaseUntil = requestedAt + leaseMs;
+    return true;
   }
 
   async close(): Promise<void> {
@@ -223,8 +252,9 @@ export class EventLogSubscription implements Subscription {
     await this.#heartbeats;
     await this.#committing;
     await this.#flush();
-    if (this.#memberId !== "") {
-      await this.#claims.release({ ...this.#member(), slots: [], isLeaving: true });
+    const id = this.#memberId === "" ? this.#joiningId : this.#memberId;
+    if (id !== "") {
+      await this.#claims.release({ scope: this.#scope, id, slots: [], isLeaving: true });
     }
   }
 }

@@ -20,6 +20,8 @@ export interface NotificationParts {
 /** At most one NOTIFY in this time: it takes a lock on the whole server at its commit. */
 const debounceMs = 5;
 const selfTestMs = 2_000;
+/** How long to go by looking alone before NOTIFY is tried again: the server may only have been busy. */
+const pollingMs = 60_000;
 
 /**
  * News between processes, and only a hint: whoever misses it finds out by looking. NOTIFY is sent from
@@ -32,6 +34,7 @@ export class Notifications {
   readonly #listeners: Set<() => void> = new Set();
   readonly #stop: AbortController = new AbortController();
   #listening: Promise<void> | undefined;
+  #sending: Promise<void> = Promise.resolve();
   #isSending = false;
   #isWanted = false;
   #mode: NotificationMode | undefined;
@@ -58,7 +61,7 @@ export class Notifications {
     this.#isWanted = true;
     if (this.#isSending || this.#stop.signal.aborted) return;
     this.#isSending = true;
-    void this.#send();
+    this.#sending = this.#send();
   }
 
   async #send(): Promise<void> {
@@ -82,7 +85,7 @@ export class Notifications {
       const startedAt = clock.monotonic();
       try {
         await this.#listenOnce(signal);
-        if (this.#mode === "polling") return;
+        if (this.#mode === "polling") await clock.sleep(pollingMs, signal);
       } catch (error) {
         if (clock.monotonic() - startedAt > 10_000) failures = 0;
         failures += 1;
@@ -100,7 +103,6 @@ export class Notifications {
 
   async #listenOnce(signal: AbortSignal): Promise<void> {
     const client = await this.#parts.pool.connect();
-    let isBroken = true;
     try {
       const ended = new Promise<Error>((resolve) => {
         client.on("error", resolve);
@@ -116,13 +118,11 @@ export class Notifications {
         });
         const error = await Promise.race([ended, aborted]);
         if (error !== undefined) throw error;
-        await client.query(`unlisten ${this.#channel}`);
-        isBroken = false;
       }
     } finally {
       client.removeAllListeners("notification");
-      // A connection that was listening is not given to others: it might still be.
-      client.release(isBroken);
+      // A connection that was listening is not given to others: it might still be, and it has our listeners.
+      client.release(true);
     }
   }
 
@@ -161,6 +161,6 @@ export class Notifications {
   /** Stops listening and telling. */
   async close(): Promise<void> {
     this.#stop.abort();
-    await this.#listening;
+    await Promise.all([this.#listening, this.#sending]);
   }
 }
