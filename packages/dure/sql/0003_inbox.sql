@@ -9,6 +9,9 @@ create table inbox_message (
   primary key (consumer, message_id)
 );
 
+create index inbox_message_received on inbox_message (received_at);
+comment on index inbox_message_received is 'dure:maintenance.prune-inbox: the records that are old enough to go';
+
 -- Messages that failed, and those of the same key that wait behind them. The first of a key is retrying or
 -- dead (a dead letter), the others are held.
 create table parked_message (

@@ -50,10 +50,10 @@ select
   coalesce(p.attempts, 0) as attempts,
   p.last_error
 from outbox_message m
-left join lateral (
-  select low, done from outbox_cursor
-  where shard = m.shard order by epoch desc, n desc limit 1
-) c on true
+-- Read once, not once per event.
+left join (
+  select distinct on (shard) shard, low, done from outbox_cursor order by shard, epoch desc, n desc
+) c on c.shard = m.shard
 left join parked_message p
   on p.side = 'relay' and p.consumer = m.source and p.message_id = m.id::text;
 
@@ -103,3 +103,6 @@ exception
     return false;
 end
 $$;
+
+-- From the first event on, not only from the first maintenance: what goes into the default partition stays there.
+select partition_create('outbox_message', (now() at time zone 'UTC')::date + d) from generate_series(0, 3) d;

@@ -89,3 +89,5 @@ begin
   ) m;
 end
 $$;
+
+select partition_create('log_message', (now() at time zone 'UTC')::date + d) from generate_series(0, 3) d;

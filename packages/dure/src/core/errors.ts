@@ -80,8 +80,10 @@ export function assert(condition: boolean, message: string): asserts condition {
   if (!condition) throw new DureError("ASSERTION_FAILED", message);
 }
 
-/** One line about any thrown value, safe for logs and tables: no payloads, no stack, bounded length. */
+/** One line about any thrown value, safe for logs and tables: no stack, bounded length, and only characters that a database takes. */
 export function describeError(error: unknown): string {
   const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-  return text.length > 500 ? `${text.slice(0, 497)}...` : text;
+  const short = text.length > 500 ? `${text.slice(0, 497)}...` : text;
+  // A cut may halve a character, and PostgreSQL stores neither halves nor NUL.
+  return short.toWellFormed().replaceAll("\0", "\u2400");
 }

@@ -134,7 +134,9 @@ export class Inbox {
         `message ${message.id} has type "${message.type}", which group "${this.#parts.group}" does not know`,
       );
     }
-    for (const subscriber of subscribers) {
+    const readers = subscribers.filter(({ definition }) => definition.version === message.version);
+    if (readers.length === 0) throw versionUnsupported(message, subscribers);
+    for (const subscriber of readers) {
       const data = await readData(message, subscriber.definition);
       await this.#parts.faults.hit("inbox.before-handler");
       await subscriber.handle({ ...message, data }, tx);
@@ -249,12 +251,6 @@ function contextOf(cause: Message | undefined): MessageContext | undefined {
 }
 
 async function readData(message: Message, definition: AnyEventDefinition): Promise<unknown> {
-  if (message.version !== definition.version) {
-    throw new DureError(
-      "MESSAGE_VERSION_UNSUPPORTED",
-      `message ${message.id} is "${message.type}" version ${message.version}, the handler reads version ${definition.version}`,
-    );
-  }
   let data: unknown;
   try {
     data = JSON.parse(message.data);
@@ -266,6 +262,14 @@ async function readData(message: Message, definition: AnyEventDefinition): Promi
   } catch (error) {
     throw unreadable(message, describeError(error), error);
   }
+}
+
+function versionUnsupported(message: Message, subscribers: readonly Subscriber[]): DureError {
+  const versions = subscribers.map(({ definition }) => definition.version).join(", ");
+  return new DureError(
+    "MESSAGE_VERSION_UNSUPPORTED",
+    `message ${message.id} is "${message.type}" version ${message.version}, the handlers read version ${versions}`,
+  );
 }
 
 function unreadable(message: Message, what: string, cause: unknown): DureError {

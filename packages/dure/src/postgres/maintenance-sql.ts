@@ -1,3 +1,6 @@
+/** Dedup records that one statement removes: few enough to hold nobody up. */
+export const pruneBatch = 5_000;
+
 /** The statements of partition maintenance. */
 export interface MaintenanceSql {
   readonly days: string;
@@ -42,7 +45,8 @@ export function maintenanceSql(schema: string): MaintenanceSql {
     pruneInbox: `/* dure:maintenance.prune-inbox */
       delete from ${schema}.inbox_message where ctid = any (array(
         select ctid from ${schema}.inbox_message
-        where received_at < clock_timestamp() - $1::float8 * interval '1 ms' limit 5000
+        where received_at < clock_timestamp() - $1::float8 * interval '1 ms'
+        order by received_at limit ${pruneBatch}
       ))`,
   };
 }

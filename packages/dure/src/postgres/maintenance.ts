@@ -1,6 +1,7 @@
 import { describeError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
-import { maintenanceSql } from "./maintenance-sql.ts";
+import { maintenanceSql, pruneBatch } from "./maintenance-sql.ts";
+import type { MaintenanceSql } from "./maintenance-sql.ts";
 import type { PostgresPool } from "./pool.ts";
 
 /** How long things are kept, in milliseconds. */
@@ -12,6 +13,8 @@ export interface Retention {
 }
 
 const dayMs = 86_400_000;
+/** Bounds one run; the next goes on. */
+const pruneRoundsMax = 2_000;
 
 /**
  * Makes the partitions of the coming days and drops those of the past that nobody needs. Safe to run in
@@ -43,9 +46,15 @@ export async function maintain(options: {
       });
     }
   }
-  await pool
-    .query(sql.pruneInbox, [options.retention?.inboxMs ?? 30 * dayMs])
-    .catch((error: unknown) => {
-      logger.warn("old dedup records could not be removed", { error: describeError(error) });
-    });
+  await pruneInbox(pool, sql, options.retention?.inboxMs ?? 30 * dayMs).catch((error: unknown) => {
+    logger.warn("old dedup records could not be removed", { error: describeError(error) });
+  });
+}
+
+/** In small statements, until nothing old is left: one batch an hour would fall behind for ever. */
+async function pruneInbox(pool: PostgresPool, sql: MaintenanceSql, keepMs: number): Promise<void> {
+  for (let round = 0; round < pruneRoundsMax; round += 1) {
+    const { rowCount } = await pool.query(sql.pruneInbox, [keepMs]);
+    if ((rowCount ?? 0) < pruneBatch) return;
+  }
 }

@@ -12,7 +12,7 @@ import { claimsSql } from "./claims-sql.ts";
 import { messageFromRow } from "./message-row.ts";
 import { outboxSql } from "./outbox-sql.ts";
 import type { OutboxSql } from "./outbox-sql.ts";
-import { parkedMessageJson } from "./parking-store.ts";
+import { parkedMessageJson, storableJson } from "./parking-store.ts";
 import type { PostgresPool } from "./pool.ts";
 import { translateSqlError } from "./sqlstate.ts";
 
@@ -61,7 +61,7 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
         scope,
         memberId,
         ...advanceColumns(moved),
-        parked.length === 0 ? null : JSON.stringify(parked.map(parkedMessageJson)),
+        parked.length === 0 ? null : storableJson(parked.map(parkedMessageJson)),
         resolved,
       ]);
       advances += moved.length;

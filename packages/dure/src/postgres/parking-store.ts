@@ -12,8 +12,8 @@ export function postgresParkingStore(pool: PostgresPool, schema: string): Parkin
       await tx.query(sql.park, [
         side,
         consumer,
-        JSON.stringify(message),
-        failure === undefined ? null : JSON.stringify(failure),
+        storableJson(message),
+        failure === undefined ? null : storableJson(failure),
         skips,
       ]);
     },
@@ -29,7 +29,7 @@ export function postgresParkingStore(pool: PostgresPool, schema: string): Parkin
       await tx.query(sql.resolve, [id]);
     },
     async fail(id, failure, skips) {
-      await pool.query(sql.fail, [id, JSON.stringify(failure), skips]);
+      await pool.query(sql.fail, [id, storableJson(failure), skips]);
     },
   };
 }
@@ -43,6 +43,16 @@ export interface ParkedMessageJson extends Omit<ParkRequest, "message"> {
 export function parkedMessageJson(request: ParkRequest): ParkedMessageJson {
   const { shard, message } = request;
   return shard === undefined ? request : { ...request, message: { ...message, shard } };
+}
+
+/**
+ * JSON that jsonb takes: it knows neither NUL nor half characters. They can stand only in what is
+ * unreadable anyway (they are not valid in JSON data), and that must not keep it from being parked.
+ */
+export function storableJson(value: unknown): string {
+  return JSON.stringify(value, (_name, part: unknown) =>
+    typeof part === "string" ? part.toWellFormed().replaceAll("\0", "\u2400") : part,
+  );
 }
 
 function dueFromRow(row: Readonly<Record<string, unknown>>): DueMessage {
