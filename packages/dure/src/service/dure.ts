@@ -164,10 +164,24 @@ export class Dure<Client = unknown> {
     const { store, transport } = this.#options;
     if (this.#stop !== undefined) throw misuse("it has been started before");
     if (transport === undefined && this.#groups.size > 0) throw misuse("handlers need a transport");
-    await store.check();
-    await transport?.check();
-    this.#stop = new AbortController();
-    const { signal } = this.#stop;
+    // Set before the first wait: a second start is refused, and a stop that comes meanwhile is not overlooked.
+    const stop = new AbortController();
+    this.#stop = stop;
+    const { signal } = stop;
+    try {
+      await store.check();
+      await transport?.check();
+    } catch (error) {
+      // Nothing has begun: it may be started again, when the schema is there.
+      if (!signal.aborted) this.#stop = undefined;
+      throw error;
+    }
+    if (signal.aborted) {
+      throw new DureError(
+        "STOPPED",
+        `dure: "${this.#options.service}" was stopped while it started`,
+      );
+    }
     const loops = [this.#maintain(signal)];
     if (transport !== undefined && this.#settings.relay !== undefined) {
       loops.push(this.#startRelay(signal));

@@ -63,7 +63,7 @@ export function readOptions(options: DureOptions): DureSettings {
   if (typeof options.service !== "string" || !/^[a-z0-9][a-z0-9._-]{0,63}$/.test(options.service)) {
     problems.push("service: must be 1 to 64 of a-z, 0-9, dot, dash and underscore");
   }
-  if (typeof options.store !== "object")
+  if (typeof options.store !== "object" || options.store === null)
     problems.push('store: is missing; postgresStore({ pool }) of "dure/postgres" makes one');
   unknownKeys("", options, knownOptions, problems);
   const relayOptions = options.relay === false ? {} : (options.relay ?? {});
@@ -77,6 +77,9 @@ export function readOptions(options: DureOptions): DureSettings {
     ...relayOptions,
     retry: { ...defaultRetryPolicy, ...relayOptions.retry },
   };
+  if (!["park-key", "skip"].includes(relay.whenPoisoned)) {
+    problems.push(`relay.whenPoisoned: must be "park-key" or "skip", got "${relay.whenPoisoned}"`);
+  }
   range("relay.leaseMs", relay.leaseMs, 500, 3_600_000, problems);
   range("relay.batchSizeMax", relay.batchSizeMax, 1, 10_000, problems);
   checkPolling("relay", relay, problems);
@@ -104,6 +107,7 @@ function checkPolling(
   settings: { readonly pollMsMin: number; readonly pollMsMax: number; readonly retry: RetryPolicy },
   problems: string[],
 ): void {
+  unknownKeys(`${name}.retry.`, settings.retry, Object.keys(defaultRetryPolicy), problems);
   range(`${name}.pollMsMin`, settings.pollMsMin, 1, 60_000, problems);
   range(`${name}.pollMsMax`, settings.pollMsMax, settings.pollMsMin, 60_000, problems);
   range(`${name}.retry.attempts`, settings.retry.attempts, 1, 1_000, problems);
