@@ -101,6 +101,12 @@ export const countWaiting = `
 select pending_operation, count(*)::integer as payments
 from payments where pending_operation is not null group by pending_operation`;
 
+/** How long the oldest of them has been waiting; null when none waits. */
+export const oldestWaiting = `
+/* payment:oldest-waiting */
+select extract(epoch from statement_timestamp() - min(created_at))::float8 as oldest_seconds
+from payments where pending_operation is not null`;
+
 /** A page of payments after the order $1. */
 export const listPayments = `
 /* payment:page */

@@ -1,5 +1,5 @@
 /** Payment without a provider: what it promises while nobody answers. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { RunningService } from "../chassis/config.ts";
 import { userToken } from "../chassis/testing/test-server.ts";
 import { OrderCreated, StockReservationFailed } from "../contracts/events.ts";
@@ -86,6 +86,28 @@ test("an order that is told of twice is one payment", async () => {
   expect(rows).toEqual([{ what: "payment PROCESSING" }]);
 });
 
+test("no log line names a card, whatever the level", async () => {
+  const lines: string[] = [];
+  const write = vi.spyOn(process.stdout, "write").mockImplementation((chunk) => {
+    lines.push(String(chunk));
+    return true;
+  });
+  const talkative = await shop.start({}, { logLevel: "trace" });
+  const order = newOrder("tok_of_ada");
+  try {
+    await shop.emit(OrderCreated, order);
+    await eventually(
+      () => (lines.join("").includes(order.orderId) ? true : undefined),
+      "a line about the order",
+    );
+  } finally {
+    await talkative.stop();
+    write.mockRestore();
+  }
+  expect(lines.join("")).toContain("provider did not settle it");
+  expect(lines.join("")).not.toContain("tok_");
+});
+
 describe("the routes", () => {
   test("page through all payments by order id", async () => {
     const orders = [newOrder(), newOrder(), newOrder()];
@@ -137,6 +159,8 @@ describe("the routes", () => {
     const waiting =
       /^payments_waiting_for_provider\{operation="charge",service="payment"\} (\d+)$/m;
     expect(Number(waiting.exec(metrics)?.[1])).toBeGreaterThan(0);
+    const age = /^payments_waiting_for_provider_oldest_age_seconds\{service="payment"\} ([\d.]+)$/m;
+    expect(Number(age.exec(metrics)?.[1])).toBeGreaterThan(0);
     expect(metrics).toMatch(/^dure_outbox_pending_messages/m);
   });
 });

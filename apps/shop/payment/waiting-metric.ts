@@ -6,7 +6,7 @@ import * as sql from "./payment-sql.ts";
 
 const operations: readonly PendingOperation[] = ["charge", "cancel", "refund"];
 
-/** How many payments wait for the provider, of all instances together, under `/metrics`. */
+/** How many payments wait for the provider, and how long, of all instances together, under `/metrics`. */
 export function exposeWaitingPayments(pool: Pool, registry: Registry): void {
   new Gauge({
     name: "payments_waiting_for_provider",
@@ -19,6 +19,16 @@ export function exposeWaitingPayments(pool: Pool, registry: Registry): void {
       );
       const counts = new Map(rows.map((row) => [row.pending_operation, row.payments]));
       for (const operation of operations) this.set({ operation }, counts.get(operation) ?? 0);
+    },
+  });
+  // A query of its own: gauges are collected side by side, so one cannot set another's value in time.
+  new Gauge({
+    name: "payments_waiting_for_provider_oldest_age_seconds",
+    help: "Age of the oldest payment that the provider has not settled yet; 0 when none waits",
+    registers: [registry],
+    async collect() {
+      const { rows } = await pool.query<{ oldest_seconds: number | null }>(sql.oldestWaiting);
+      this.set(rows[0]?.oldest_seconds ?? 0);
     },
   });
 }

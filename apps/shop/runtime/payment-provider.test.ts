@@ -192,6 +192,21 @@ describe("many charges", () => {
   });
 });
 
+test("two instances share the work and never ask about one payment at the same time", async () => {
+  const attempts: string[] = [];
+  const beforeProvider = async ({ orderId }: { orderId: string }): Promise<void> => {
+    attempts.push(orderId);
+  };
+  // Together no more than the provider takes, so that no attempt has to be repeated.
+  const options = { faults: { beforeProvider }, inFlightMax: 4 };
+  await start(options);
+  await start(options);
+  const orders = Array.from({ length: 80 }, () => newOrder());
+  await shop.emit(OrderCreated, ...orders);
+  for (const { orderId } of orders) await shop.hears("payment.completed", orderId);
+  expect(attempts.toSorted()).toEqual(orders.map((order) => order.orderId));
+});
+
 describe("a process that dies between the provider's effect and our record", () => {
   test("in an attempt that ends there: the claim runs out and the same key is one charge", async () => {
     let deaths = 0;

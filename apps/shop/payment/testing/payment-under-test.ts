@@ -28,7 +28,7 @@ export interface PaymentUnderTest {
   readonly pool: Pool;
   readonly heard: readonly HeardEvent[];
   /** Starts an instance that is stopped with everything else. */
-  start(options?: PaymentOptions): Promise<RunningService>;
+  start(options?: PaymentOptions, overrides?: Partial<ServiceConfig>): Promise<RunningService>;
   emit<Input, Output>(definition: EventDefinition<Input, Output>, ...data: Input[]): Promise<void>;
   /** Waits for the event of the type about the order. */
   hears(type: string, orderId: string): Promise<HeardEvent>;
@@ -51,8 +51,8 @@ export async function preparePayment(providerUrl: string): Promise<PaymentUnderT
     config,
     pool: own.pool,
     heard,
-    async start(options) {
-      const service = await startPayment(config, options);
+    async start(options, overrides) {
+      const service = await startPayment({ ...config, ...overrides }, options);
       resources.defer(() => service.stop());
       return service;
     },
