@@ -1,0 +1,193 @@
+import { createDure } from "dure";
+import type { EventDefinition } from "dure";
+import { postgresStore } from "dure/postgres";
+import type { PoolClient } from "pg";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { waitFor } from "../../../packages/dure/test/support/wait-for.ts";
+import { createLogger } from "../chassis/logger.ts";
+import * as events from "../contracts/events.ts";
+import { hear } from "./checkout.ts";
+import type { HeardEvent } from "./checkout.ts";
+import type { FlowEvent } from "./flow.ts";
+import { createOrderWorld, someOrder } from "./testing/order-world.ts";
+import type { OrderWorld } from "./testing/order-world.ts";
+import { permutationsOf } from "./testing/permutations.ts";
+
+let world: OrderWorld;
+let count = 0;
+
+beforeAll(async () => {
+  world = await createOrderWorld({ deadlineMs: 400, watchEveryMs: 50 });
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+interface Placed {
+  readonly orderId: string;
+  readonly sagaId: string;
+}
+
+async function place(): Promise<Placed> {
+  const key = `key-${(count += 1)}`;
+  const { body } = await world.call("/orders", { method: "POST", key, body: someOrder });
+  return { orderId: body.orderId, sagaId: body.sagaId };
+}
+
+async function read(orderId: string) {
+  return (await world.call(`/orders/${orderId}`)).body;
+}
+
+type Fact = readonly [FlowEvent, HeardEvent["reason"]?];
+
+const scenarios = {
+  completed: {
+    facts: [["payment.completed"], ["stock.reserved"], ["delivery.started"]],
+    end: { status: "COMPLETED", stage: "DELIVERY_STARTED" },
+  },
+  declined: {
+    facts: [["payment.failed", "PAYMENT_DECLINED"]],
+    end: { status: "CANCELED", stage: "ACCEPTED", reason: "PAYMENT_DECLINED" },
+  },
+  "out of stock": {
+    facts: [
+      ["payment.completed"],
+      ["stock.reservation-failed", "OUT_OF_STOCK"],
+      ["payment.refunded", "OUT_OF_STOCK"],
+    ],
+    end: { status: "CANCELED", stage: "PAYMENT_CHARGED", reason: "OUT_OF_STOCK" },
+  },
+  "delivery refused": {
+    facts: [
+      ["payment.completed"],
+      ["stock.reserved"],
+      ["delivery.failed", "DELIVERY_REFUSED"],
+      ["payment.refunded", "DELIVERY_REFUSED"],
+      ["stock.released", "DELIVERY_REFUSED"],
+    ],
+    end: { status: "CANCELED", stage: "STOCK_RESERVED", reason: "DELIVERY_REFUSED" },
+  },
+} as const satisfies Record<string, { facts: readonly Fact[]; end: Record<string, string> }>;
+
+const legal = [
+  "PENDING>PROCESSING",
+  "PENDING>CANCELING",
+  "PROCESSING>PROCESSING",
+  "PROCESSING>COMPLETED",
+  "PROCESSING>CANCELING",
+  "PENDING>PENDING",
+  "CANCELING>CANCELING",
+  "CANCELING>CANCELED",
+];
+
+describe("whatever the order of arrival, the order ends the same", () => {
+  const logger = createLogger({ service: "order", level: "silent" });
+
+  test.each(Object.entries(scenarios))("%s", async (_name, { facts, end }) => {
+    // The handler's own work in the service's database, in an order that the test decides.
+    const dure = createDure({
+      service: "order",
+      store: postgresStore<PoolClient>({ pool: world.database.pool }),
+    });
+    for (const order of permutationsOf<Fact>(facts)) {
+      const { orderId } = await place();
+      for (const [type, reason] of [...order, ...order.slice(0, 1)]) {
+        const event = { type, messageId: `${type}-${orderId}`, at: "2026-01-01T00:00:00Z", orderId };
+        const heard = { ...event, details: {}, ...(reason === undefined ? {} : { reason }) };
+        await dure.transaction((tx) => hear(tx, heard, { deadlineMs: 60_000, logger }));
+      }
+      const arrived = order.map(([type]) => type).join(" ");
+      const view = await read(orderId);
+      expect(view, arrived).toMatchObject(end);
+      const statuses: string[] = view.history.map((entry: { status: string }) => entry.status);
+      const steps = statuses.slice(1).map((status, at) => `${statuses[at]}>${status}`);
+      expect(steps.filter((step) => !legal.includes(step)), arrived).toEqual([]);
+      expect(statuses.filter((status) => status === end.status), arrived).toHaveLength(1);
+      expect(statuses.at(-1)).toBe(end.status);
+      const last = `order.${end.status.toLowerCase()} ${orderId}`;
+      const { rows } = await world.database.pool.query(
+        "select state, waiting_for from order_sagas where order_id = $1",
+        [orderId],
+      );
+      const state = end.status === "COMPLETED" ? "COMPLETED" : "COMPENSATED";
+      expect(rows, arrived).toEqual([{ state, waiting_for: null }]);
+      await waitFor(() => world.heard.includes(last), { what: `${last} after ${arrived}` });
+      expect(world.heard.filter((event) => event === last)).toHaveLength(1);
+    }
+    await dure.stop();
+  });
+});
+
+describe("over the bus", () => {
+  const publish = <Input, Output>(definition: EventDefinition<Input, Output>, data: Input) =>
+    world.others.transaction(async (tx) => tx.emit(definition, data));
+
+  test("a checkout goes through to the end", async () => {
+    const ids = await place();
+    const status = async () => (await read(ids.orderId)).status;
+    await publish(events.PaymentCompleted, {
+      ...ids,
+      userId: "ada",
+      paymentId: "PAY-1",
+      amount: 1100,
+      items: [...someOrder.items],
+    });
+    await waitFor(async () => (await status()) === "PROCESSING", { what: "PROCESSING" });
+    await publish(events.StockReserved, { ...ids, userId: "ada" });
+    await publish(events.DeliveryStarted, { ...ids, deliveryId: "DEL-1" });
+    await waitFor(async () => (await status()) === "COMPLETED", { what: "COMPLETED" });
+    const last = `order.completed ${ids.orderId}`;
+    await waitFor(() => world.heard.includes(last), { what: last });
+  });
+
+  test("a refused delivery is undone; what comes afterwards changes nothing", async () => {
+    const ids = await place();
+    const reason = "DELIVERY_REFUSED" as const;
+    await publish(events.StockReleased, { ...ids, reason });
+    await publish(events.PaymentRefunded, { ...ids, amount: 1100, reason });
+    await waitFor(async () => (await read(ids.orderId)).status === "CANCELED", { what: "CANCELED" });
+    const before = await read(ids.orderId);
+    await publish(events.DeliveryFailed, { ...ids, reason });
+    await publish(events.PaymentCompleted, {
+      ...ids,
+      userId: "ada",
+      paymentId: "PAY-2",
+      amount: 1100,
+      items: [...someOrder.items],
+    });
+    const seen = async () => {
+      const { rows } = await world.database.pool.query<{ count: number }>(
+        "select count(*)::int from order_saga_events where saga_id = $1",
+        [ids.sagaId],
+      );
+      return rows[0]?.count === 4;
+    };
+    await waitFor(seen, { what: "all events" });
+    expect(await read(ids.orderId)).toEqual(before);
+  });
+
+  test("an event of an order that is not there is a dead letter", async () => {
+    await publish(events.PaymentFailed, { orderId: "ORD-x", sagaId: "S", reason: "TIMED_OUT" });
+    const dead = async () => (await world.call("/metrics")).text.includes('dead_letters{service="order"} 1');
+    await waitFor(dead, { what: "the dead letter" });
+  });
+});
+
+test("a checkout that waits too long is reported with the service that it waits for", async () => {
+  const ids = await place();
+  const overdue = async () => (await world.call("/metrics")).text;
+  const saga = async () => {
+    const { rows } = await world.database.pool.query<{ waiting_for: string; late: boolean }>(
+      "select waiting_for, overdue_at is not null as late from order_sagas where order_id = $1",
+      [ids.orderId],
+    );
+    return rows[0];
+  };
+  await waitFor(async () => (await saga())?.late, { what: "the watch" });
+  expect(await overdue()).toMatch(/shop_checkouts_overdue\{.*waiting_for="payment".*\} [1-9]/);
+  const timeline = await world.call(`/orders/${ids.orderId}/timeline`);
+  expect(timeline.text).toContain("waits too long for payment");
+  await world.others.transaction(async (tx) =>
+    tx.emit(events.StockReserved, { ...ids, userId: "ada" }),
+  );
+  await waitFor(async () => (await saga())?.waiting_for === "delivery", { what: "progress" });
+  await waitFor(async () => (await saga())?.late, { what: "the watch again" });
+});
