@@ -47,8 +47,13 @@ export function reportOf(facts: ReplayFacts): Report {
   return { text: lines.join("\n"), ok: troubles.length === 0 };
 }
 
-function troublesOf({ posted, audit, stock, reconciliation }: ReplayFacts): readonly string[] {
+function troublesOf(facts: ReplayFacts): readonly string[] {
+  const { plan, posted, audit, stock, reconciliation } = facts;
+  const unposted = plan.orders.length - posted.length;
   return [
+    ...(unposted > 0
+      ? [`${number(unposted)} orders were not posted: the shop gave no answer`]
+      : []),
     ...posted.flatMap((each) =>
       each.kind === "refused" ? [`invoice ${each.planned.invoice} was refused: ${each.why}`] : [],
     ),
