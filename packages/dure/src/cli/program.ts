@@ -1,0 +1,55 @@
+import { Command, CommanderError, Option } from "commander";
+import { addDeadLetterCommands } from "./dead-letter-commands.ts";
+import { describeFailure } from "./failure.ts";
+import { runMigrate } from "./migrate-command.ts";
+import type { MigrateCommandOptions } from "./migrate-command.ts";
+import type { DatabaseOptions } from "./database.ts";
+import type { CliOutput } from "./output.ts";
+import { runStatus } from "./status-command.ts";
+
+/** Runs one command line and answers its exit code: 0 done, 1 failed, 2 used wrongly. Never rejects. */
+export async function runCli(args: readonly string[], output: CliOutput): Promise<number> {
+  const program = createProgram(output);
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return 0;
+  } catch (error) {
+    // Commander has written what it has to say by itself.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    const failure = describeFailure(error);
+    output.error(failure.line);
+    if (output.isDebugging && error instanceof Error) output.error(error.stack ?? "");
+    return failure.exitCode;
+  }
+}
+
+function createProgram(output: CliOutput): Command {
+  const program = new Command("dure")
+    .description("Looks after the tables of dure: migrations, status, dead letters.")
+    .exitOverride()
+    .showHelpAfterError('Try "dure --help", or --help after a command.')
+    .configureOutput({
+      writeOut: (text) => output.out(text.trimEnd()),
+      writeErr: (text) => output.error(text.trimEnd()),
+    });
+  withDatabase(program.command("migrate"))
+    .description("Bring the schema up to this version; or print the SQL for another tool.")
+    .option("--print", "print all migrations as one SQL script, and connect to nothing")
+    .action((options: MigrateCommandOptions) => runMigrate(options, output));
+  withDatabase(program.command("status"))
+    .description("Show backlog, dead letters and relays.")
+    .option("--json", "print JSON")
+    .action((options: DatabaseOptions & { readonly json?: true }) => runStatus(options, output));
+  addDeadLetterCommands(program, withDatabase, output);
+  return program;
+}
+
+function withDatabase(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--database-url <url>", "postgres://user:password@host:5432/database").env(
+        "DATABASE_URL",
+      ),
+    )
+    .option("--schema <name>", "the schema of dure's tables", "dure");
+}
