@@ -1,6 +1,6 @@
 import { backoffMs, describeError, systemClock } from "dure";
 import type { Clock, Subscription } from "dure";
-import { postgresTransport } from "dure/postgres";
+import { migrate, postgresTransport } from "dure/postgres";
 import type { Pool } from "pg";
 import type { Logger } from "pino";
 import { StockChanged } from "../contracts/events.ts";
@@ -41,11 +41,7 @@ async function watch(
   let failures = 0;
   while (!signal.aborted) {
     try {
-      subscription ??= await transport.subscribe({
-        group: "gateway",
-        topics: [StockChanged.topic],
-        from: "latest",
-      });
+      subscription ??= await subscribe(options.bus, transport);
       await forwardChanges(subscription, options.onChanged, signal);
       failures = 0;
       await subscription.wait(1_000, signal);
@@ -58,6 +54,15 @@ async function watch(
     }
   }
   await subscription?.close().catch(() => undefined);
+}
+
+async function subscribe(
+  bus: Pool,
+  transport: ReturnType<typeof postgresTransport>,
+): Promise<Subscription> {
+  // Whoever comes first makes the log's tables.
+  await migrate({ pool: bus });
+  return transport.subscribe({ group: "gateway", topics: [StockChanged.topic], from: "latest" });
 }
 
 async function forwardChanges(
