@@ -29,15 +29,17 @@ select id, status from payments where idempotency_key = $1 for update`;
 export const beginCancel = `
 /* payment:begin-cancel */
 update payments set pending_operation = 'cancel', reason = coalesce(reason, $2), card_token = null,
-  cause = $3::jsonb, attempts = 0, next_attempt_at = clock_timestamp(), claim_token = null,
-  claimed_until = null, updated_at = clock_timestamp()
+  cause = $3::jsonb, attempts = 0, next_attempt_at = clock_timestamp(),
+  pending_since = clock_timestamp(), claim_token = null, claimed_until = null,
+  updated_at = clock_timestamp()
 where id = $1 and status = 'PROCESSING'`;
 
 /** Money that must go back. */
 export const beginRefund = `
 /* payment:begin-refund */
 update payments set status = 'REFUNDING', pending_operation = 'refund', reason = $2,
-  cause = $3::jsonb, attempts = 0, next_attempt_at = clock_timestamp(), updated_at = clock_timestamp()
+  cause = $3::jsonb, attempts = 0, next_attempt_at = clock_timestamp(),
+  pending_since = clock_timestamp(), updated_at = clock_timestamp()
 where id = $1 and status = 'COMPLETED'`;
 
 /**
@@ -79,8 +81,8 @@ where id = $1 and claim_token = $2 and status = $3 and pending_operation = $4`;
 export const giveUp = `
 /* payment:give-up */
 update payments set pending_operation = 'cancel', reason = $3, card_token = null, attempts = 0,
-  next_attempt_at = clock_timestamp(), claim_token = null, claimed_until = null,
-  updated_at = clock_timestamp()
+  next_attempt_at = clock_timestamp(), pending_since = clock_timestamp(), claim_token = null,
+  claimed_until = null, updated_at = clock_timestamp()
 where id = $1 and claim_token = $2 and status = 'PROCESSING' and pending_operation = 'charge'`;
 
 /** Hands the payment back, to be tried again in $3 milliseconds by any instance. */
@@ -104,7 +106,7 @@ from payments where pending_operation is not null group by pending_operation`;
 /** How long the oldest of them has been waiting; null when none waits. */
 export const oldestWaiting = `
 /* payment:oldest-waiting */
-select extract(epoch from statement_timestamp() - min(created_at))::float8 as oldest_seconds
+select extract(epoch from statement_timestamp() - min(pending_since))::float8 as oldest_seconds
 from payments where pending_operation is not null`;
 
 /** A page of payments after the order $1. */

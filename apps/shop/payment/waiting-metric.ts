@@ -24,7 +24,7 @@ export function exposeWaitingPayments(pool: Pool, registry: Registry): void {
   // A query of its own: gauges are collected side by side, so one cannot set another's value in time.
   new Gauge({
     name: "payments_waiting_for_provider_oldest_age_seconds",
-    help: "Age of the oldest payment that the provider has not settled yet; 0 when none waits",
+    help: "How long the oldest of them has been waiting; 0 when none waits",
     registers: [registry],
     async collect() {
       const { rows } = await pool.query<{ oldest_seconds: number | null }>(sql.oldestWaiting);

@@ -14,6 +14,7 @@ create table payments (
   status text not null check (status in ('PROCESSING', 'COMPLETED', 'FAILED', 'REFUNDING', 'REFUNDED')),
   -- What the provider is still to be asked for: `cancel` gives up a charge of unknown outcome.
   pending_operation text check (pending_operation in ('charge', 'cancel', 'refund')),
+  pending_since timestamptz not null default clock_timestamp(),
   -- The charge's key at the provider; the refund's is derived from the same saga.
   idempotency_key text not null unique,
   -- A secret: kept only while the card may still be charged.
