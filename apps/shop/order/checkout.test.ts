@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { waitFor } from "../../../packages/dure/test/support/wait-for.ts";
 import { createLogger } from "../chassis/logger.ts";
 import * as events from "../contracts/events.ts";
+import type { AcceptedOrder } from "../contracts/http/orders.ts";
 import { hear } from "./checkout.ts";
 import type { HeardEvent } from "./checkout.ts";
 import type { FlowEvent } from "./flow.ts";
@@ -14,27 +15,13 @@ import type { OrderWorld } from "./testing/order-world.ts";
 import { permutationsOf } from "./testing/permutations.ts";
 
 let world: OrderWorld;
-let count = 0;
 
 beforeAll(async () => {
   world = await createOrderWorld({ deadlineMs: 400, watchEveryMs: 50 });
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
-interface Placed {
-  readonly orderId: string;
-  readonly sagaId: string;
-}
-
-async function place(): Promise<Placed> {
-  const key = `key-${(count += 1)}`;
-  const { body } = await world.call("/orders", { method: "POST", key, body: someOrder });
-  return { orderId: body.orderId, sagaId: body.sagaId };
-}
-
-async function read(orderId: string) {
-  return (await world.call(`/orders/${orderId}`)).body;
-}
+const idsOf = ({ orderId, sagaId }: AcceptedOrder) => ({ orderId, sagaId });
 
 type Fact = readonly [FlowEvent, HeardEvent["reason"]?];
 
@@ -88,19 +75,30 @@ describe("whatever the order of arrival, the order ends the same", () => {
       store: postgresStore<PoolClient>({ pool: world.database.pool }),
     });
     for (const order of permutationsOf<Fact>(facts)) {
-      const { orderId } = await place();
+      const { orderId } = await world.place();
       for (const [type, reason] of [...order, ...order.slice(0, 1)]) {
-        const event = { type, messageId: `${type}-${orderId}`, at: "2026-01-01T00:00:00Z", orderId };
+        const event = {
+          type,
+          messageId: `${type}-${orderId}`,
+          at: "2026-01-01T00:00:00Z",
+          orderId,
+        };
         const heard = { ...event, details: {}, ...(reason === undefined ? {} : { reason }) };
         await dure.transaction((tx) => hear(tx, heard, { deadlineMs: 60_000, logger }));
       }
       const arrived = order.map(([type]) => type).join(" ");
-      const view = await read(orderId);
+      const view = await world.read(orderId);
       expect(view, arrived).toMatchObject(end);
-      const statuses: string[] = view.history.map((entry: { status: string }) => entry.status);
+      const statuses = view.history.map((entry) => entry.status);
       const steps = statuses.slice(1).map((status, at) => `${statuses[at]}>${status}`);
-      expect(steps.filter((step) => !legal.includes(step)), arrived).toEqual([]);
-      expect(statuses.filter((status) => status === end.status), arrived).toHaveLength(1);
+      expect(
+        steps.filter((step) => !legal.includes(step)),
+        arrived,
+      ).toEqual([]);
+      expect(
+        statuses.filter((status) => status === end.status),
+        arrived,
+      ).toHaveLength(1);
       expect(statuses.at(-1)).toBe(end.status);
       const last = `order.${end.status.toLowerCase()} ${orderId}`;
       const { rows } = await world.database.pool.query(
@@ -121,8 +119,8 @@ describe("over the bus", () => {
     world.others.transaction(async (tx) => tx.emit(definition, data));
 
   test("a checkout goes through to the end", async () => {
-    const ids = await place();
-    const status = async () => (await read(ids.orderId)).status;
+    const ids = idsOf(await world.place());
+    const status = async () => (await world.read(ids.orderId)).status;
     await publish(events.PaymentCompleted, {
       ...ids,
       userId: "ada",
@@ -139,12 +137,14 @@ describe("over the bus", () => {
   });
 
   test("a refused delivery is undone; what comes afterwards changes nothing", async () => {
-    const ids = await place();
+    const ids = idsOf(await world.place());
     const reason = "DELIVERY_REFUSED" as const;
     await publish(events.StockReleased, { ...ids, reason });
     await publish(events.PaymentRefunded, { ...ids, amount: 1100, reason });
-    await waitFor(async () => (await read(ids.orderId)).status === "CANCELED", { what: "CANCELED" });
-    const before = await read(ids.orderId);
+    await waitFor(async () => (await world.read(ids.orderId)).status === "CANCELED", {
+      what: "CANCELED",
+    });
+    const before = await world.read(ids.orderId);
     await publish(events.DeliveryFailed, { ...ids, reason });
     await publish(events.PaymentCompleted, {
       ...ids,
@@ -161,18 +161,19 @@ describe("over the bus", () => {
       return rows[0]?.count === 4;
     };
     await waitFor(seen, { what: "all events" });
-    expect(await read(ids.orderId)).toEqual(before);
+    expect(await world.read(ids.orderId)).toEqual(before);
   });
 
   test("an event of an order that is not there is a dead letter", async () => {
     await publish(events.PaymentFailed, { orderId: "ORD-x", sagaId: "S", reason: "TIMED_OUT" });
-    const dead = async () => (await world.call("/metrics")).text.includes('dead_letters{service="order"} 1');
+    const dead = async () =>
+      (await world.call("/metrics")).text.includes('dead_letters{service="order"} 1');
     await waitFor(dead, { what: "the dead letter" });
   });
 });
 
 test("a checkout that waits too long is reported with the service that it waits for", async () => {
-  const ids = await place();
+  const ids = idsOf(await world.place());
   const overdue = async () => (await world.call("/metrics")).text;
   const saga = async () => {
     const { rows } = await world.database.pool.query<{ waiting_for: string; late: boolean }>(

@@ -59,7 +59,7 @@ export function exposeOverdue(pool: Pool, registry: Registry): void {
 }
 
 async function reportOverdue(options: DeadlineWatchOptions, signal: AbortSignal): Promise<void> {
-  for (let found = batchSizeMax; found === batchSizeMax && !signal.aborted; ) {
+  for (let found = batchSizeMax; found === batchSizeMax && !signal.aborted;) {
     const { rows } = await options.pool.query<OverdueRow>(sql.markOverdue, [batchSizeMax]);
     found = rows.length;
     for (const row of rows) {

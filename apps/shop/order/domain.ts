@@ -71,8 +71,7 @@ const orchestratedStages: readonly OrderStage[] = [
 
 /** The stage that is further in the mode's order: stages only go forward. */
 export function furtherStage(mode: CheckoutMode, one: OrderStage, other: OrderStage): OrderStage {
-  const order =
-    mode === "choreography" ? flowStages.map(({ stage }) => stage) : orchestratedStages;
+  const order = mode === "choreography" ? flowStages.map(({ stage }) => stage) : orchestratedStages;
   return order.indexOf(other) > order.indexOf(one) ? other : one;
 }
 

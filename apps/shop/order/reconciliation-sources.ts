@@ -138,7 +138,13 @@ async function readNets(
   context: CallContext,
 ): Promise<ReadonlyMap<string, number>> {
   const path = "/ledger/summary";
-  const question = { method: "GET", path, schema: ledgerSummarySchema, context, timeoutMs } as const;
+  const question = {
+    method: "GET",
+    path,
+    schema: ledgerSummarySchema,
+    context,
+    timeoutMs,
+  } as const;
   const { orders } = await peer.ask(question);
   return new Map(orders.map(({ orderId, net }) => [orderId, net]));
 }

@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { waitFor } from "../../../packages/dure/test/support/wait-for.ts";
 import * as events from "../contracts/events.ts";
-import { createOrderWorld, someOrder } from "./testing/order-world.ts";
+import { TimelinePart } from "../contracts/http/internal.ts";
+import { reconciliationSchema } from "../contracts/http/reconciliation.ts";
+import { timelineSchema } from "../contracts/http/timeline.ts";
+import { createOrderWorld } from "./testing/order-world.ts";
 import type { OrderWorld } from "./testing/order-world.ts";
 
 let world: OrderWorld;
@@ -11,10 +14,8 @@ let told: ReturnType<typeof agreement>;
 
 beforeAll(async () => {
   world = await createOrderWorld();
-  const place = async (key: string) =>
-    (await world.call("/orders", { method: "POST", key, body: someOrder })).body;
-  const [completed, canceled] = [await place("1"), await place("2")];
-  await place("3");
+  const [completed, canceled] = [await world.place(), await world.place()];
+  await world.place();
   await world.others.transaction(async (tx) => {
     const { orderId, sagaId } = completed;
     tx.emit(events.DeliveryStarted, { orderId, sagaId, deliveryId: "DEL-1" });
@@ -23,7 +24,7 @@ beforeAll(async () => {
   });
   Object.assign(ids, { completed: completed.orderId, canceled: canceled.orderId });
   for (const id of Object.values(ids)) {
-    const isFinal = async () => (await world.call(`/orders/${id}`)).body.status.endsWith("ED");
+    const isFinal = async () => (await world.read(id)).status.endsWith("ED");
     await waitFor(isFinal, { what: "the end" });
   }
 });
@@ -109,7 +110,7 @@ test("what stays wrong is reported, and what nobody ordered", async () => {
   told.deliveries.push({ orderId: stray, status: "STARTED" });
   told.products[0] = { productId: "cup", available: 6, reserved: 1, sold: 3, adjusted: 10 };
   told.products.push({ productId: "pot", available: 3, reserved: 0, sold: 0, adjusted: 5 });
-  const { body } = await reconcile();
+  const body = reconciliationSchema.parse((await reconcile()).body);
   expect(body.ok).toBe(false);
   expect(body.disagreements).toEqual([
     { kind: "provider-without-order", id: stray, expected: null, actual: "there" },
@@ -131,12 +132,13 @@ test("the timeline merges all services by time, and names the one that is missin
   });
   const path = (service: string) => `/${service}/internal/timeline/${ids.completed}`;
   world.answers.set(path("payment"), () => entry("payment", "payment", "2020-01-01T00:00:00Z"));
-  world.answers.set(path("delivery"), () => entry("delivery", "status", "2090-01-01T00:00:00.123456Z"));
+  world.answers.set(path("delivery"), () =>
+    entry("delivery", "status", "2090-01-01T00:00:00.123456Z"),
+  );
   world.answers.set(path("notification"), () => "nonsense");
-  const { status, body } = await world.call(`/orders/${ids.completed}/timeline`);
-  expect(status).toBe(200);
+  const body = timelineSchema.parse((await world.call(`/orders/${ids.completed}/timeline`)).body);
   expect(body.orderId).toBe(ids.completed);
-  const seen = body.entries.map((each: Record<string, string>) => `${each["service"]} ${each["what"]}`);
+  const seen = body.entries.map(({ service, what }) => `${service} ${what}`);
   expect(seen.at(0)).toBe("payment charged");
   expect(body.entries[0]).toEqual({
     at: "2020-01-01T00:00:00.000Z",
@@ -151,7 +153,7 @@ test("the timeline merges all services by time, and names the one that is missin
   expect(seen).toContain("order heard delivery.started");
   expect(seen).toContain("notification missing: the notification service does not answer");
   const part = await world.call(`/internal/timeline/${ids.completed}`, { roles: "merchant" });
-  expect(part.body.entries.length).toBeGreaterThan(3);
+  expect(TimelinePart.parse(part.body).entries.length).toBeGreaterThan(3);
 });
 
 test("20,000 orders are compared within seconds", async () => {
@@ -166,10 +168,10 @@ test("20,000 orders are compared within seconds", async () => {
      select id, line, 'bulk-' || line, 1, 20 from placed, generate_series(1, 5) as line`,
   );
   const startedAtMs = performance.now();
-  const { body } = await reconcile();
+  const body = reconciliationSchema.parse((await reconcile()).body);
   const tookMs = performance.now() - startedAtMs;
   // Nobody knows of them: four readings with pauses, and a cut list.
-  expect(body.orders.COMPLETED).toBe(20_001);
+  expect(body.orders["COMPLETED"]).toBe(20_001);
   expect(body.disagreements).toHaveLength(1001);
   expect(tookMs).toBeLessThan(20_000);
 }, 60_000);

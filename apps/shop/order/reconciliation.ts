@@ -5,7 +5,13 @@ import type { Disagreement, Reconciliation } from "../contracts/http/reconciliat
 import { compareOrder, compareStock, persistent } from "./domain-reconciliation.ts";
 import type { PeerFacts, ProductPieces, StockFacts } from "./domain-reconciliation.ts";
 import type { Peers } from "./peers.ts";
-import { readKnown, readOrders, readPeers, readPieces, readStock } from "./reconciliation-sources.ts";
+import {
+  readKnown,
+  readOrders,
+  readPeers,
+  readPieces,
+  readStock,
+} from "./reconciliation-sources.ts";
 import type { OrdersRead } from "./reconciliation-sources.ts";
 import * as sql from "./reconciliation-sql.ts";
 
@@ -55,10 +61,21 @@ async function readAll({ pool, peers, context }: ReconcileOptions): Promise<Fact
   const before = await readPieces(pool);
   const [told, stock] = await Promise.all([readPeers(peers, context), readStock(peers, context)]);
   const after = await readPieces(pool);
-  return { orders, peers: told, stock, before, after, strays: await findStrays(pool, orders, told) };
+  return {
+    orders,
+    peers: told,
+    stock,
+    before,
+    after,
+    strays: await findStrays(pool, orders, told),
+  };
 }
 
-async function findStrays(pool: Pool, orders: OrdersRead, peers: PeerFacts): Promise<Disagreement[]> {
+async function findStrays(
+  pool: Pool,
+  orders: OrdersRead,
+  peers: PeerFacts,
+): Promise<Disagreement[]> {
   const claims = (
     [
       ["payment-without-order", peers.payments],
@@ -84,7 +101,9 @@ function compare({ orders, peers, stock, before, after, strays }: Facts): readon
   for (const [id, order] of orders.final) found.push(...compareOrder(id, order, peers));
   for (const product of stock) {
     const { productId } = product;
-    found.push(...compareStock(product, before.get(productId) ?? none, after.get(productId) ?? none));
+    found.push(
+      ...compareStock(product, before.get(productId) ?? none, after.get(productId) ?? none),
+    );
   }
   const stocked = new Set(stock.map(({ productId }) => productId));
   for (const [id, { sold }] of before) {

@@ -8,6 +8,7 @@ import type { Principal } from "../chassis/principal.ts";
 import { ProblemError } from "../chassis/problem.ts";
 import { callContextOf } from "../chassis/request-context.ts";
 import { toTraceparent } from "../chassis/trace-context.ts";
+import { userIdSchema } from "../contracts/http/fields.ts";
 import {
   acceptedOrderSchema,
   cancelSchema,
@@ -46,7 +47,7 @@ function registerPlacement(app: HttpApp, placement: PlacementOptions): void {
   };
   app.post("/orders", { config, schema }, async (request, reply) => {
     const { order, isReplayed } = await placeOrder(placement, {
-      userId: principalOf(request).userId,
+      userId: buyerOf(request),
       idempotencyKey: idempotencyKeyOf(request),
       body: request.body,
       context: { traceparent: toTraceparent(callContextOf(request).trace) },
@@ -93,6 +94,14 @@ function registerReads(app: HttpApp, pool: Pool): void {
   app.get("/orders/:orderId", { config, schema: readSchema }, (request) =>
     visibleOrder(pool, request, request.params.orderId),
   );
+}
+
+/** Tokens of other issuers may name users as they like; what cannot be shown is not kept. */
+function buyerOf(request: FastifyRequest): string {
+  const { userId } = principalOf(request);
+  if (userIdSchema.safeParse(userId).success) return userId;
+  const errors = [{ path: "userId", message: "The token's subject is no user id of the shop" }];
+  throw new ProblemError("VALIDATION_FAILED", "The user is not valid.", { errors });
 }
 
 function visibleOrder(pool: Pool, request: FastifyRequest, orderId: string) {

@@ -11,15 +11,17 @@ import * as sql from "./checkout-sql.ts";
 import type { Peers } from "./peers.ts";
 
 /** What happened to an order as the order service saw it. */
-export async function ownTimeline(
-  pool: Pool,
-  order: OrderView,
-): Promise<readonly TimelineEntry[]> {
+export async function ownTimeline(pool: Pool, order: OrderView): Promise<readonly TimelineEntry[]> {
   const [heard, sagas] = await Promise.all([
     pool.query<HeardRow>(sql.listEvents, [order.sagaId]),
     pool.query<SagaRow>(sql.readSaga, [order.sagaId]),
   ]);
-  return [requestOf(order), ...historyOf(order), ...heard.rows.map(heardOf), ...overdueOf(sagas.rows)];
+  return [
+    requestOf(order),
+    ...historyOf(order),
+    ...heard.rows.map(heardOf),
+    ...overdueOf(sagas.rows),
+  ];
 }
 
 /**
@@ -38,7 +40,9 @@ export async function mergedTimeline(
     ...asked.map((peer) => partOf(pool, peer, order.orderId, context)),
   ]);
   // The sort is stable: what happened in one millisecond stays in its service's order.
-  const entries = parts.flat().sort((one, other) => (one.at < other.at ? -1 : one.at > other.at ? 1 : 0));
+  const entries = parts
+    .flat()
+    .sort((one, other) => (one.at < other.at ? -1 : one.at > other.at ? 1 : 0));
   return { orderId: order.orderId, entries };
 }
 
@@ -112,8 +116,18 @@ function historyOf({ history }: OrderView): readonly TimelineEntry[] {
 
 function heardOf(row: HeardRow): TimelineEntry {
   const occurredAt = row.occurred_at.toISOString();
-  const details = { ...row.details, ...(row.reason === null ? {} : { reason: row.reason }), occurredAt };
-  return { at: row.created_at.toISOString(), service, kind: "event", what: `heard ${row.type}`, details };
+  const details = {
+    ...row.details,
+    ...(row.reason === null ? {} : { reason: row.reason }),
+    occurredAt,
+  };
+  return {
+    at: row.created_at.toISOString(),
+    service,
+    kind: "event",
+    what: `heard ${row.type}`,
+    details,
+  };
 }
 
 function overdueOf(rows: readonly SagaRow[]): readonly TimelineEntry[] {

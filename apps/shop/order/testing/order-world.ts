@@ -12,7 +12,8 @@ import type { RunningService, ServiceConfig } from "../../chassis/config.ts";
 import { createServiceTokens } from "../../chassis/service-token.ts";
 import { testAuth } from "../../chassis/testing/test-server.ts";
 import { OrderCanceled, OrderCompleted, OrderCreated, shopEvents } from "../../contracts/events.ts";
-import type { NewOrder } from "../../contracts/http/orders.ts";
+import { acceptedOrderSchema, orderViewSchema } from "../../contracts/http/orders.ts";
+import type { AcceptedOrder, NewOrder, OrderView } from "../../contracts/http/orders.ts";
 import { startOrder } from "../main.ts";
 import type { OrderTiming } from "../main.ts";
 
@@ -20,8 +21,7 @@ import type { OrderTiming } from "../main.ts";
 export interface Answer {
   readonly status: number;
   readonly text: string;
-  // oxlint-disable-next-line typescript/no-explicit-any -- tests look into answers freely
-  readonly body: any;
+  readonly body: unknown;
   readonly headers: Headers;
 }
 
@@ -46,6 +46,10 @@ export interface OrderWorld extends AsyncDisposable {
   /** What the other services answer over HTTP: JSON by path, without the query; else 404. */
   readonly answers: Map<string, (url: URL) => unknown>;
   call(path: string, call?: Call): Promise<Answer>;
+  /** Places `someOrder`, with a new key unless the call has one. */
+  place(call?: Call): Promise<AcceptedOrder>;
+  /** The order as a merchant sees it. */
+  read(orderId: string): Promise<OrderView>;
 }
 
 /** Starts it all; disposing fails when connections are left. */
@@ -77,20 +81,33 @@ export async function createOrderWorld(timing: OrderTiming = {}): Promise<OrderW
   for (const definition of [OrderCreated, OrderCompleted, OrderCanceled] as const) {
     others.on<{ orderId: string }, { orderId: string }>(
       // Their data differ; all have the order's id.
-      definition as unknown as Parameters<typeof others.on<{ orderId: string }, { orderId: string }>>[0],
+      definition as unknown as Parameters<
+        typeof others.on<{ orderId: string }, { orderId: string }>
+      >[0],
       {},
       (message) => void heard.push(`${message.type} ${message.data.orderId}`),
     );
   }
   await others.start();
   const resources = stack.move();
+  const call: OrderWorld["call"] = (path, init) => callService(service.url + path, init);
+  let keyCount = 0;
   return {
     service,
     database,
     others,
     heard,
     answers,
-    call: (path, call) => callService(service.url + path, call),
+    call,
+    async place(init) {
+      const key = `place-${(keyCount += 1)}`;
+      const answer = await call("/orders", { method: "POST", key, body: someOrder, ...init });
+      return acceptedOrderSchema.parse(answer.body);
+    },
+    async read(orderId) {
+      const answer = await call(`/orders/${orderId}`, { roles: "merchant" });
+      return orderViewSchema.parse(answer.body);
+    },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }
@@ -115,14 +132,16 @@ async function callService(url: string, call: Call = {}): Promise<Answer> {
   return {
     status: response.status,
     text,
-    body: isJson ? JSON.parse(text) : undefined,
+    body: isJson ? (JSON.parse(text) as unknown) : undefined,
     headers: response.headers,
   };
 }
 
 function configOf(databaseUrl: string, busUrl: string, peerPort: number): ServiceConfig {
   const url = `http://127.0.0.1:${peerPort}`;
-  const peers = Object.fromEntries(Object.keys(portOffsets).map((name) => [name, `${url}/${name}`]));
+  const peers = Object.fromEntries(
+    Object.keys(portOffsets).map((name) => [name, `${url}/${name}`]),
+  );
   return {
     name: "order",
     host: "127.0.0.1",
