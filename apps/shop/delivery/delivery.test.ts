@@ -5,8 +5,8 @@ import { userToken } from "../chassis/testing/test-server.ts";
 import { StockReserved } from "../contracts/events.ts";
 import type { ParticipantFaults } from "../contracts/http/faults.ts";
 import { DeliveriesPage, TimelinePart } from "../contracts/http/internal.ts";
-import { startUnderTest } from "../inventory/testing/service-under-test.ts";
-import type { ServiceUnderTest } from "../inventory/testing/service-under-test.ts";
+import { startUnderTest } from "./testing/service-under-test.ts";
+import type { ServiceUnderTest } from "./testing/service-under-test.ts";
 import { startDelivery } from "./main.ts";
 
 let shop: ServiceUnderTest;
@@ -161,7 +161,11 @@ test("stopping in the middle of a booking gives it back, and the next start goes
     await count("status = 'PENDING' and claimed_until is null and due_at <= clock_timestamp()"),
   ).toBe(1);
   const next = await startDelivery(second.config, clock);
-  await second.hears("delivery.started", "O-slow").finally(() => next.stop());
+  try {
+    await second.hears("delivery.started", "O-slow");
+  } finally {
+    await next.stop();
+  }
 });
 
 test("pages end", async () => {
