@@ -28,6 +28,15 @@ export interface PostgresPool<Client extends PostgresClient = PostgresClient> {
   query(text: string, params?: readonly unknown[]): Promise<PostgresResult>;
 }
 
+/**
+ * A pool whose `connect` also takes a callback, as that of `pg` does. From overloads the compiler infers by
+ * the last one, so that without this shape the type of a `pg` pool's client would be lost.
+ */
+export interface PostgresPoolWithCallbacks<Client extends PostgresClient> {
+  connect: { (): Promise<Client>; (callback: never): void };
+  query: PostgresPool["query"];
+}
+
 /** Hears that a connection was lost between two statements, which `pg` says by an event: the next statement fails and says it again. */
 function ignoreLoss(): void {}
 

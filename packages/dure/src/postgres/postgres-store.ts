@@ -12,13 +12,13 @@ import { Notifications } from "./notifications.ts";
 import { postgresOutboxStore } from "./outbox-store.ts";
 import { postgresParkingStore } from "./parking-store.ts";
 import { checkSchemaName, quoteIdentifier } from "./pool.ts";
-import type { PostgresClient, PostgresPool } from "./pool.ts";
+import type { PostgresClient, PostgresPool, PostgresPoolWithCallbacks } from "./pool.ts";
 import { postgresTransactionStore } from "./transaction-store.ts";
 
 /** What {@link postgresStore} takes. */
 export interface PostgresStoreOptions<Client extends PostgresClient> {
   /** A `pg` pool on the service's own database, or anything of its shape. Yours to end, after `dure.stop()`. */
-  readonly pool: PostgresPool<Client>;
+  readonly pool: PostgresPool<Client> | PostgresPoolWithCallbacks<Client>;
   /** The schema of the library's tables. @defaultValue "dure" */
   readonly schema?: string;
   readonly retention?: Retention;
@@ -30,7 +30,7 @@ export interface PostgresStoreOptions<Client extends PostgresClient> {
 export function postgresStore<Client extends PostgresClient>(
   options: PostgresStoreOptions<Client>,
 ): ServiceStore<Client> {
-  const { pool } = options;
+  const pool: PostgresPool<Client> = options.pool;
   const schemaName = checkSchemaName(options.schema ?? "dure");
   const schema = quoteIdentifier(schemaName);
   const clock = options.clock ?? systemClock;
