@@ -41,12 +41,9 @@ describe("an event", () => {
     const schema = z.object({ orderId: z.string(), amount: z.int() });
     // @ts-expect-error A number is no key.
     event("order.placed", { version: 1, schema, key: (order) => order.amount });
+    const byCustomer = (order: { readonly customerId: string }): string => order.customerId;
     // @ts-expect-error There is no such field.
-    event("order.placed", {
-      version: 1,
-      schema,
-      key: (order: { customerId: string }) => order.customerId,
-    });
+    event("order.placed", { version: 1, schema, key: byCustomer });
     // @ts-expect-error The version is missing.
     event("order.placed", { schema, key: (order: { orderId: string }) => order.orderId });
     // @ts-expect-error There is no such option.
