@@ -13,14 +13,17 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
   const everyMs = stream.isTTY ? terminalEveryMs : elsewhereEveryMs;
   let shownAt = Number.NEGATIVE_INFINITY;
   let pending = "";
+  let shown = "";
   const write = (text: string): void => {
     pending = "";
+    shown = text;
     shownAt = performance.now();
     // Carriage return, text, and "erase to the end of the line".
     stream.write(stream.isTTY ? `\r${text.slice(0, stream.columns - 1)}\u001b[K` : `${text}\n`);
   };
   return {
     show(text) {
+      if (text === shown) return;
       pending = text;
       if (performance.now() - shownAt >= everyMs) write(text);
     },

@@ -1,5 +1,6 @@
 import { startEmbeddedPostgres } from "dure/embedded";
-import { Client } from "pg";
+import { migrate } from "dure/postgres";
+import { Client, Pool } from "pg";
 import type { ServiceName } from "../chassis/config.ts";
 import type { DataFolder } from "./data-folder.ts";
 import { SetupError } from "./setup-error.ts";
@@ -57,6 +58,7 @@ export async function startEmbeddedDatabases(
   };
   try {
     const urls = await createAll((name) => server.createDatabase(`shop_${name}`));
+    await migrateBus(urls.bus);
     return {
       urls,
       address: `127.0.0.1:${port}`,
@@ -83,6 +85,7 @@ export async function connectDatabases(
     for (const name of databaseNames) {
       urls[name] = await ensureDatabase(client, server, `shop_${name}`, options.fresh);
     }
+    await migrateBus(urls.bus);
   } catch (error) {
     const why = error instanceof Error ? error.message || error.name : String(error);
     throw new SetupError(`PostgreSQL at ${server.host} cannot be used: ${why}`, { cause: error });
@@ -90,6 +93,16 @@ export async function connectDatabases(
     await client.end().catch(() => undefined);
   }
   return { urls, address: server.host, stop: async () => undefined, kill: () => undefined };
+}
+
+/** The event log belongs to no service, so nobody who only reads it would make it. */
+async function migrateBus(url: string): Promise<void> {
+  const pool = new Pool({ connectionString: url, max: 1 });
+  try {
+    await migrate({ pool });
+  } finally {
+    await pool.end();
+  }
 }
 
 function parseServerUrl(serverUrl: string): URL {

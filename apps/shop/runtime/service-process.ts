@@ -1,10 +1,14 @@
 // One service in a process of its own; `distributed-shop.ts` forks it and sends its configuration
 // over the channel between them, where no list of processes shows the secrets in it.
+import { enableCompileCache, flushCompileCache } from "node:module";
 import type { RunningService } from "../chassis/config.ts";
 import type { FromService, ToService } from "./process-messages.ts";
 import { loadService } from "./services.ts";
 
 const stopWithinMs = 3000;
+
+// Half of a service's start is compiling; what is loaded from here on is remembered on disk.
+enableCompileCache();
 
 let service: RunningService | undefined;
 let isStopping = false;
@@ -27,6 +31,8 @@ async function start(config: Extract<ToService, { kind: "start" }>["config"]): P
     const startService = await loadService(config.name);
     service = await startService(config);
     tell({ kind: "ready", url: service.url });
+    // Now, because a process that is killed has no other chance.
+    flushCompileCache();
   } catch (error) {
     tell({ kind: "failed", reason: error instanceof Error ? error.message : String(error) });
     process.exit(1);
