@@ -36,6 +36,42 @@ begin
 end
 $$;
 
+-- After a shard's sequence was set back (a partial restore, setval): raises it above everything that is there,
+-- and moves the events that were written meanwhile, whose positions lie among published ones and hide them, to
+-- new ones in the same order. Returns how many it moved. Waits for open writers, and holds new ones up.
+create function outbox_rebase(p_shard smallint) returns bigint
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+  v_sequence regclass;
+  v_cursor outbox_cursor;
+  v_head bigint;
+  v_base bigint;
+  v_count bigint;
+begin
+  -- No relay can record progress, and no writer can write, until this is over.
+  perform pg_advisory_xact_lock(claim_lock_key('outbox'));
+  lock table outbox_message in share row exclusive mode;
+  select position_sequences[p_shard + 1] into strict v_sequence from outbox_setting;
+  select * into v_cursor from outbox_cursor where shard = p_shard order by epoch desc, n desc limit 1;
+  v_head := greatest(coalesce(v_cursor.low, 0), coalesce(upper(range_merge(v_cursor.done)) - 1, 0));
+  select greatest(v_head, coalesce(max(position), 0), coalesce(pg_sequence_last_value(v_sequence), 0))
+    into v_base from outbox_message where shard = p_shard;
+  -- The last cursor row was written after everything that it calls done: what is younger is not published.
+  update outbox_message m set position = v_base + h.n
+  from (
+    select tableoid as part, ctid as place, row_number() over (order by position, written_at) as n
+    from outbox_message
+    where shard = p_shard and position <= v_head and written_at > v_cursor.written_at
+  ) h
+  where m.tableoid = h.part and m.ctid = h.place;
+  get diagnostics v_count = row_count;
+  perform setval(v_sequence, greatest(1, v_base + v_count));
+  return v_count;
+end
+$$;
+
 -- For people and SQL: where each event is. PENDING (not published), PUBLISHED, PARKED (waits behind a
 -- failed one or is tried again), DEAD (a dead letter).
 create view outbox_status as

@@ -205,7 +205,7 @@ export class Relay {
     this.#alertWhile(
       !isSound,
       shard,
-      "OUTBOX_SEQUENCE_SET_BACK: a shard's position sequence is behind what was published. The shard is stopped; set the sequence above the head",
+      "OUTBOX_SEQUENCE_SET_BACK: a shard's position sequence is behind what was published. The shard is stopped, the others go on; select outbox_rebase(shard) mends it and loses nothing",
       { last, head },
     );
     return isSound;
