@@ -7,6 +7,9 @@ import type { WorkerOptions } from "./worker.ts";
 
 const logger = createLogger({ service: "delivery", level: "silent" });
 
+/** Patient, because the machine may be busy with other tests. */
+const poll = <T>(ask: () => T) => expect.poll(ask, { timeout: 10_000 });
+
 /** A worker over a list; every piece waits for its gate. */
 function workerOver(items: number[], options: Partial<WorkerOptions<number>> = {}) {
   const gates = new Map<number, PromiseWithResolvers<void>>();
@@ -30,11 +33,11 @@ function workerOver(items: number[], options: Partial<WorkerOptions<number>> = {
 
 test("no more than so many pieces are under way, and a finished one makes room", async () => {
   const { worker, gates } = workerOver([1, 2, 3, 4, 5]);
-  await expect.poll(() => [...gates.keys()]).toEqual([1, 2, 3]);
+  await poll(() => [...gates.keys()]).toEqual([1, 2, 3]);
   gates.get(2)?.resolve();
-  await expect.poll(() => [...gates.keys()]).toEqual([1, 2, 3, 4]);
+  await poll(() => [...gates.keys()]).toEqual([1, 2, 3, 4]);
   gates.get(1)?.reject(new Error("a piece that fails makes room too"));
-  await expect.poll(() => [...gates.keys()]).toEqual([1, 2, 3, 4, 5]);
+  await poll(() => [...gates.keys()]).toEqual([1, 2, 3, 4, 5]);
   for (const gate of gates.values()) gate.resolve();
   await worker.stop();
 });
@@ -42,7 +45,7 @@ test("no more than so many pieces are under way, and a finished one makes room",
 test("stopping takes no more and waits for what is under way", async () => {
   const items: number[] = [1];
   const { worker, gates } = workerOver(items);
-  await expect.poll(() => gates.size).toBe(1);
+  await poll(() => gates.size).toBe(1);
   let isStopped = false;
   const stopping = worker.stop().then(() => (isStopped = true));
   items.push(2);
@@ -69,13 +72,13 @@ test("claims are renewed while their pieces are under way, and not when the work
   };
   const renew = async (items: readonly number[]) => void renewed.push(items);
   const { worker, gates } = workerOver([1, 2], { clock, renew });
-  await expect.poll(() => gates.size).toBe(2);
+  await poll(() => gates.size).toBe(2);
   ticks.at(-1)?.();
-  await expect.poll(() => renewed).toEqual([[1, 2]]);
+  await poll(() => renewed).toEqual([[1, 2]]);
   gates.get(1)?.resolve();
-  await expect.poll(() => ticks.length).toBe(2);
+  await poll(() => ticks.length).toBe(2);
   ticks.at(-1)?.();
-  await expect.poll(() => renewed).toEqual([[1, 2], [2]]);
+  await poll(() => renewed).toEqual([[1, 2], [2]]);
   gates.get(2)?.resolve();
   await worker.stop();
   expect(renewed).toHaveLength(2);
@@ -90,7 +93,7 @@ test("a claim that fails is tried again", async () => {
       return failures === 3 ? [7] : [];
     },
   });
-  await expect.poll(() => [...gates.keys()]).toEqual([7]);
+  await poll(() => [...gates.keys()]).toEqual([7]);
   gates.get(7)?.resolve();
   await worker.stop();
 });

@@ -39,6 +39,9 @@ afterAll(async () => {
   await shop[Symbol.asyncDispose]();
 });
 
+/** Patient, because the machine may be busy with other tests. */
+const poll = <T>(ask: () => T) => expect.poll(ask, { timeout: 10_000 });
+
 let count = 0;
 const endOf = (orderId: string) => ({
   orderId,
@@ -68,7 +71,7 @@ const statusesOf = async (orderId: string) =>
 
 test("a customer is told by SMS and e-mail that the order is on its way", async () => {
   const orderId = await complete();
-  await expect.poll(() => statusesOf(orderId)).toEqual({ SMS: "SENT", EMAIL: "SENT" });
+  await poll(() => statusesOf(orderId)).toEqual({ SMS: "SENT", EMAIL: "SENT" });
   expect(await notificationsOf(orderId)).toMatchObject([
     { recipient: "ada", template: "ORDER_COMPLETED", attempts: 1 },
     { recipient: "ada", template: "ORDER_COMPLETED", attempts: 1 },
@@ -80,16 +83,16 @@ test("a customer is told by SMS and e-mail that the order is on its way", async 
 test("a canceled order is told of too, with its reason", async () => {
   const orderId = `O-${(count += 1)}`;
   await shop.emit(OrderCanceled, { ...endOf(orderId), reason: "OUT_OF_STOCK" });
-  await expect.poll(() => statusesOf(orderId)).toEqual({ SMS: "SENT", EMAIL: "SENT" });
+  await poll(() => statusesOf(orderId)).toEqual({ SMS: "SENT", EMAIL: "SENT" });
   expect(letters.at(-1)?.body).toContain("out of stock");
 });
 
 test("an event that comes twice tells once", async () => {
   const orderId = await complete();
-  await expect.poll(() => statusesOf(orderId)).toEqual({ SMS: "SENT", EMAIL: "SENT" });
+  await poll(() => statusesOf(orderId)).toEqual({ SMS: "SENT", EMAIL: "SENT" });
   await shop.publishAllAgain();
   const next = await complete();
-  await expect.poll(() => statusesOf(next)).toEqual({ SMS: "SENT", EMAIL: "SENT" });
+  await poll(() => statusesOf(next)).toEqual({ SMS: "SENT", EMAIL: "SENT" });
   const twice = letters.map((letter) => letter.key);
   expect(new Set(twice).size).toBe(twice.length);
   expect(await notificationsOf(orderId)).toHaveLength(2);
@@ -100,9 +103,7 @@ test("a failing channel is tried eight times and given up, and the other one sen
     throw new Error("no signal");
   };
   const orderId = await complete();
-  await expect
-    .poll(() => statusesOf(orderId), { timeout: 5000 })
-    .toEqual({ SMS: "DEAD", EMAIL: "SENT" });
+  await poll(() => statusesOf(orderId)).toEqual({ SMS: "DEAD", EMAIL: "SENT" });
   expect(await notificationsOf(orderId)).toMatchObject([
     { channel: "SMS", attempts: 8, lastError: "Error: no signal" },
     { channel: "EMAIL", attempts: 1 },
@@ -122,14 +123,14 @@ test("a channel that comes back is not given up", async () => {
     return "sent";
   };
   const orderId = await complete();
-  await expect.poll(() => statusesOf(orderId)).toEqual({ SMS: "SENT", EMAIL: "SENT" });
+  await poll(() => statusesOf(orderId)).toEqual({ SMS: "SENT", EMAIL: "SENT" });
   expect((await notificationsOf(orderId))[0]).toMatchObject({ attempts: 4 });
 });
 
 test("a channel that refuses is not asked again", async () => {
   await setFaults({ refuseRate: 1 });
   const orderId = await complete();
-  await expect.poll(() => statusesOf(orderId)).toEqual({ SMS: "SENT", EMAIL: "DEAD" });
+  await poll(() => statusesOf(orderId)).toEqual({ SMS: "SENT", EMAIL: "DEAD" });
   expect((await notificationsOf(orderId))[1]).toMatchObject({
     attempts: 1,
     lastError: "refused by EMAIL",
@@ -139,10 +140,8 @@ test("a channel that refuses is not asked again", async () => {
 test("faults to order: late, and then not at all", async () => {
   await setFaults({ latencyMs: [100, 200], failureRate: 1 });
   const orderId = await complete();
-  await expect.poll(() => statusesOf(orderId)).toEqual({ SMS: "SENT", EMAIL: "PENDING" });
-  await expect
-    .poll(() => statusesOf(orderId), { timeout: 5000 })
-    .toEqual({ SMS: "SENT", EMAIL: "DEAD" });
+  await poll(() => statusesOf(orderId)).toEqual({ SMS: "SENT", EMAIL: "PENDING" });
+  await poll(() => statusesOf(orderId)).toEqual({ SMS: "SENT", EMAIL: "DEAD" });
 });
 
 test("stopping gives back what was under way, without counting the attempt", async () => {
@@ -158,7 +157,7 @@ test("stopping gives back what was under way, without counting the attempt", asy
       )
     ).rows;
   const row = { status: "PENDING", attempt_count: 1, is_free: false };
-  await expect.poll(rows).toEqual([row, row]);
+  await poll(rows).toEqual([row, row]);
   await second.stop();
   const free = { status: "PENDING", attempt_count: 0, is_free: true };
   expect(await rows()).toEqual([free, free]);
