@@ -1,3 +1,4 @@
+import { isDureError } from "dure";
 import { startEmbeddedPostgres } from "dure/embedded";
 import { migrate } from "dure/postgres";
 import { Client, Pool } from "pg";
@@ -42,12 +43,19 @@ export async function startEmbeddedDatabases(
   options: EmbeddedDatabasesOptions,
 ): Promise<Databases> {
   const { folder, port, serviceCount, signal } = options;
+  // Its port is not probed beforehand: the server of a shop that was killed may still be there, on
+  // our data, and is stopped by this.
   const server = await startEmbeddedPostgres({
     dataDir: folder.postgres,
     port,
     // Eight to its own database and six to the bus, and room for psql.
     settings: { max_connections: Math.max(200, 40 + 16 * serviceCount) },
-    ...(signal === undefined ? {} : { signal }),
+    signal,
+  }).catch((error: unknown) => {
+    if (!isDureError(error, "EMBEDDED_POSTGRES_IN_USE")) throw error;
+    throw new SetupError(
+      `${error.message}\nFor PostgreSQL: --port moves all ports, --data names another data folder.`,
+    );
   });
   const kill = (): void => {
     try {

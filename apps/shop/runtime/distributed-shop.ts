@@ -5,7 +5,7 @@ import type { Databases } from "./databases.ts";
 import type { RunningShop } from "./embedded-shop.ts";
 import { peerUrls, serviceConfig } from "./layout.ts";
 import type { ShopLayout } from "./layout.ts";
-import { assertPortsAreFree, findFreePort, portsOf, postgresPortOffset } from "./ports.ts";
+import { assertPortsAreFree, findFreePort, servicePorts, postgresPortOffset } from "./ports.ts";
 import { writeProcessList } from "./process-list.ts";
 import { waitUntilReady } from "./readiness.ts";
 import { serviceNames, stopOrder } from "./services.ts";
@@ -31,7 +31,7 @@ export async function startDistributedShop(
 ): Promise<RunningShop> {
   const { basePort, host, signal } = options;
   const folder = dataFolder(options.data);
-  await assertPortsAreFree("127.0.0.1", portsOf(basePort, options.postgresUrl === undefined));
+  await assertPortsAreFree("127.0.0.1", servicePorts(basePort));
   await assertPortsAreFree(host, [basePort]);
   await prepareDataFolder(folder, options);
   const databases = await openDatabases(options);

@@ -4,7 +4,7 @@ import { startEmbeddedDatabases } from "./databases.ts";
 import type { Databases } from "./databases.ts";
 import { peerUrls, serviceConfig } from "./layout.ts";
 import type { ShopLayout } from "./layout.ts";
-import { assertPortsAreFree, portsOf, postgresPortOffset } from "./ports.ts";
+import { assertPortsAreFree, servicePorts, postgresPortOffset } from "./ports.ts";
 import { waitUntilReady } from "./readiness.ts";
 import { loadService, serviceNames, stopOrder } from "./services.ts";
 import { SetupError } from "./setup-error.ts";
@@ -53,7 +53,7 @@ const databaseStopWithinMs = 6000;
  */
 export async function startEmbeddedShop(options: ShopOptions): Promise<RunningShop> {
   const folder = dataFolder(options.data);
-  await assertPortsAreFree("127.0.0.1", portsOf(options.basePort));
+  await assertPortsAreFree("127.0.0.1", servicePorts(options.basePort));
   await assertPortsAreFree(options.host, [options.basePort]);
   await prepareDataFolder(folder, options);
   // Loading the code takes as long as starting the server, which is another process.

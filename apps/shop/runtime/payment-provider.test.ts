@@ -8,7 +8,7 @@ import type { TestDatabase } from "../chassis/testing/test-database.ts";
 import { DeliveryFailed, OrderCreated, StockReservationFailed } from "../contracts/events.ts";
 import type { ProviderFaults } from "../contracts/http/faults.ts";
 import { ledgerSchema } from "../contracts/http/provider.ts";
-import type { PaymentOptions } from "../payment/main.ts";
+import type { PaymentOptions } from "../payment/start-worker.ts";
 import {
   callAsService,
   configFor,

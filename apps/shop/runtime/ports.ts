@@ -8,10 +8,13 @@ export const postgresPortOffset = 32;
 /** The highest base port that leaves room for all others. */
 export const basePortMax: number = 65_535 - postgresPortOffset;
 
-/** Every port that a shop with this base port takes. */
-export function portsOf(basePort: number, hasPostgres = true): readonly number[] {
-  const ports = Object.values(portOffsets).map((offset) => basePort + offset);
-  return hasPostgres ? [...ports, basePort + postgresPortOffset] : ports;
+/** What somebody can do whose port is taken. */
+export const moveHint: string =
+  "Stop what uses it, or move the whole shop, for example: --port 5100";
+
+/** The ports of the services of a shop with this base port. */
+export function servicePorts(basePort: number): readonly number[] {
+  return Object.values(portOffsets).map((offset) => basePort + offset);
 }
 
 /**
@@ -27,10 +30,7 @@ export async function assertPortsAreFree(host: string, ports: readonly number[])
       error.code === "EADDRINUSE"
         ? "is in use by another program"
         : `of ${host} cannot be used (${error.code ?? error.message})`;
-    const elsewhere = ports.includes(4100) ? 5000 : 4100;
-    throw new SetupError(
-      `Port ${port} ${why}. Stop what uses it, or move the whole shop: --port ${elsewhere}`,
-    );
+    throw new SetupError(`Port ${port} ${why}. ${moveHint}`);
   }
 }
 
@@ -39,7 +39,8 @@ export async function findFreeBasePort(random: () => number = Math.random): Prom
   for (let attempt = 0; attempt < 50; attempt += 1) {
     // Below the range from which the system hands out ports to clients.
     const base = 10_000 + Math.floor(random() * 500) * 40;
-    const errors = await Promise.all(portsOf(base).map((port) => bindOnce("127.0.0.1", port)));
+    const ports = [...servicePorts(base), base + postgresPortOffset];
+    const errors = await Promise.all(ports.map((port) => bindOnce("127.0.0.1", port)));
     if (errors.every((error) => error === undefined)) return base;
   }
   throw new SetupError("No range of free ports was found for the shop. Name one: --port 4100");

@@ -1,4 +1,4 @@
-import { DureError } from "dure";
+import { isDureError } from "dure";
 import { openForVisitors } from "./demo.ts";
 import { startDistributedShop } from "./distributed-shop.ts";
 import { startEmbeddedShop } from "./embedded-shop.ts";
@@ -89,6 +89,10 @@ function explain(error: unknown, usage: string): string {
     const cause = error.cause instanceof Error ? `\n\n${error.cause.stack ?? ""}` : "";
     return `${error.message}${cause}`;
   }
-  if (error instanceof DureError) return `${error.message} (${error.code})`;
+  if (isDureError(error)) {
+    // Data of another version of the code: a demo's data is cheap.
+    const hint = /^(MIGRATION|SCHEMA)_/.test(error.code) ? "\n--fresh begins with nothing." : "";
+    return `${error.message} (${error.code})${hint}`;
+  }
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
