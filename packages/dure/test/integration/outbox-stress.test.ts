@@ -16,7 +16,7 @@ import {
   waitForHandled,
 } from "./service-fixture.ts";
 
-const eventCount = Number(process.env["DURE_STRESS_EVENTS"] ?? 20_000);
+const eventCount = Number(process.env["DURE_STRESS_EVENTS"] ?? 4_000);
 const writerCount = 10;
 const keyCount = 60;
 const seed = Number(process.env["DURE_STRESS_SEED"] ?? process.hrtime.bigint() % 1_000_000n);
