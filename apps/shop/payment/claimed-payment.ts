@@ -9,7 +9,10 @@ export interface OrderItem {
   readonly unitPrice: number;
 }
 
-/** A payment that this process may ask the provider about until the claim runs out. Holds a card token: never log it whole. */
+/**
+ * A payment that this process may ask the provider about until the claim runs out. It holds a card
+ * token: never log it whole.
+ */
 export interface ClaimedPayment extends AttemptedPayment {
   readonly id: string;
   readonly orderId: string;

@@ -1,16 +1,21 @@
 /**
  * The states of a payment, who moves it, and what a death of the process leaves behind.
  *
- * | From → to | Moved by | If the process dies here |
- * | --- | --- | --- |
- * | – → PROCESSING (charge) | handler of `order.created`, with the inbox | before the commit the message comes again; after it the row is due and a worker finds it |
- * | PROCESSING (charge) → COMPLETED | worker, on `approved` | the claim runs out and the same key brings the same answer |
- * | PROCESSING (charge) → FAILED | worker, on `declined` | as above: the provider repeats the refusal |
- * | PROCESSING (charge) → PROCESSING (cancel) | worker, when the provider is away for too long; handler of a compensation that meets a charge of unknown outcome | the intent to cancel is committed: nobody charges any more, somebody cancels |
- * | PROCESSING (cancel) → FAILED | worker, when the provider has acknowledged | the claim runs out and the same key is acknowledged again |
- * | COMPLETED → REFUNDING | handler of a compensation, with the inbox | before the commit the message comes again; after it the row is due |
- * | REFUNDING → REFUNDED | worker, when the provider has acknowledged | the claim runs out and the same key is acknowledged again |
- * | – → FAILED | handler of an `order.created` whose compensation came first | the message comes again and is refused again |
+ * - – → PROCESSING, to be charged: the handler of `order.created`, with the inbox. Before the commit
+ *   the message comes again; after it the row is due and a worker finds it.
+ * - PROCESSING → COMPLETED: the worker, on `approved`. Before the commit the claim runs out, and the
+ *   same key brings the same answer.
+ * - PROCESSING → FAILED: the worker, on `declined`. Likewise: the provider repeats its refusal.
+ * - PROCESSING, to be charged → to be canceled: the worker, when the provider was away for too long,
+ *   or the handler of a compensation that meets a charge of unknown outcome. After the commit nobody
+ *   charges any more, and somebody cancels.
+ * - PROCESSING, to be canceled → FAILED: the worker, when the provider has acknowledged that. Before
+ *   the commit the claim runs out, and the same key is acknowledged again.
+ * - COMPLETED → REFUNDING: the handler of a compensation, with the inbox. Before the commit the
+ *   message comes again; after it the row is due.
+ * - REFUNDING → REFUNDED: the worker, when the provider has acknowledged that. As for canceling.
+ * - – → FAILED: the handler of an `order.created` whose compensation came first. The message comes
+ *   again, and is refused again.
  *
  * FAILED and REFUNDED are final; COMPLETED is, unless it is compensated. Each change commits with the
  * event that tells of it. In FAILED no money is kept: none moved, or what moved was given back.

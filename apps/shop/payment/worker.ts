@@ -65,7 +65,10 @@ export class PaymentWorker {
     this.#bell.ring();
   }
 
-  /** Works until the signal aborts, then finishes the requests under way: a timeout ends each. Never rejects. */
+  /**
+   * Works until the signal aborts, then finishes the requests under way: a timeout ends each. Never
+   * rejects.
+   */
   async run(signal: AbortSignal): Promise<void> {
     const onAbort = (): void => this.#bell.ring();
     signal.addEventListener("abort", onAbort, { once: true });

@@ -43,7 +43,8 @@ comment on table payments is 'One row per order: what was asked of the card, and
 comment on column payments.card_token is 'Null as soon as the card will not be charged any more';
 
 create index payments_due on payments (next_attempt_at) where pending_operation is not null;
-comment on index payments_due is 'payment:claim, payment:next-due, payment:waiting, payment:oldest-waiting';
+comment on index payments_due is
+  'payment:claim, payment:next-due, payment:waiting, payment:oldest-waiting';
 
 -- Charges that were compensated before they were asked for. The barrier refuses them; this remembers why.
 create table refused_charges (

@@ -13,7 +13,7 @@ import { PaymentCompleted, PaymentFailed, PaymentRefunded } from "../../contract
 import type { OrderCreated } from "../../contracts/events.ts";
 import { PaymentsPage } from "../../contracts/http/internal.ts";
 import { startPayment } from "../main.ts";
-import type { PaymentOptions } from "../main.ts";
+import type { PaymentOptions } from "../start-worker.ts";
 
 /** An event that payment emitted. */
 export interface HeardEvent {
@@ -21,7 +21,7 @@ export interface HeardEvent {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
-/** Payment's databases, a stranger on the bus who plays the other services, and as many instances as wanted. */
+/** Payment's databases, a stranger on the bus who plays the others, and any number of instances. */
 export interface PaymentUnderTest {
   readonly config: ServiceConfig;
   /** Payment's own database. */
