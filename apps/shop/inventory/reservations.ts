@@ -1,4 +1,4 @@
-import { PermanentError } from "dure";
+import { PermanentError, RetryableError } from "dure";
 import type { TransactionHandle } from "dure";
 import { decideReservation, stepKeys, sumByProduct } from "./domain.ts";
 import type { ProductQuantity, ReservationAnswer, StockLevel } from "./domain.ts";
@@ -10,7 +10,7 @@ export interface ReservationOwner {
   readonly sagaId: string;
 }
 
-/** Whether a lock is waited for, or given up at once (55P03) because the transaction has others. */
+/** Whether a lock is waited for, or given up at once because the transaction has others. */
 export type LockWait = "wait" | "give-up";
 
 /** How long a reservation is meant to live. Nothing ends it yet; a gauge counts those beyond. */
@@ -104,8 +104,11 @@ async function lockLevels(
   productIds: readonly string[],
   wait: LockWait,
 ): Promise<ReadonlyMap<string, StockLevel>> {
-  const text = wait === "wait" ? sql.lockProducts : sql.lockProductsNow;
+  const text = wait === "wait" ? sql.lockProducts : sql.lockFreeProducts;
   const { rows } = await tx.query(text, [productIds]);
+  if (wait === "give-up" && rows.length < productIds.length) {
+    throw new RetryableError("a product is another order's at the moment, or unknown");
+  }
   return new Map(
     rows.map((row) => [
       String(row["product_id"]),

@@ -4,11 +4,11 @@ export const lockProducts = `
 select product_id, available_quantity, reserved_quantity from inventory
 where product_id = any($1::text[]) order by product_id for update`;
 
-/** The same without waiting: fails with 55P03 when somebody else has one of them. */
-export const lockProductsNow = `
-/* inventory:stock.lock-now */
+/** The same without waiting: rows that somebody else has are missing, like those that never were. */
+export const lockFreeProducts = `
+/* inventory:stock.lock-free */
 select product_id, available_quantity, reserved_quantity from inventory
-where product_id = any($1::text[]) order by product_id for update nowait`;
+where product_id = any($1::text[]) order by product_id for update skip locked`;
 
 /** Available to reserved. The guard holds by itself, whatever was read before. */
 export const moveToReserved = `
