@@ -47,7 +47,7 @@ beforeAll(async () => {
   });
   const providerUrl = await app.listen({ host: "127.0.0.1", port: 0 });
   const config = configFor("payment", "", { providerUrl });
-  client = createProviderClient({ config, timeoutMs: 200, connectionsMax: 8 });
+  client = createProviderClient({ config, timeoutMs: 2_000, connectionsMax: 8 });
 });
 
 afterAll(async () => {
