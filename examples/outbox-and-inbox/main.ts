@@ -12,13 +12,9 @@ const OrderPlaced = event("order.placed", { version: 1, schema: Order, key: (o) 
 const PaymentDone = event("payment.done", { version: 1, schema: Order, key: (o) => o.orderId });
 
 const server = await startEmbeddedPostgres({ dataDir: "./data/postgres" });
-const [orderPool, paymentPool, logPool] = await Promise.all(
-  ["order", "payment", "log"].map(openDatabase),
-);
-if (orderPool === undefined || paymentPool === undefined || logPool === undefined)
-  throw new Error();
-await orderPool.query("create table orders (id text primary key, amount int, state text)");
-await paymentPool.query("create table payments (order_id text, amount int)");
+const orderPool = await openDatabase("order", "orders (id text, amount int, state text)");
+const paymentPool = await openDatabase("payment", "payments (order_id text, amount int)");
+const logPool = await openDatabase("log");
 
 // Each service has a database of its own; the log between them is a third one.
 const transport = postgresTransport({ pool: logPool });
@@ -69,9 +65,10 @@ async function placeOrder(orderId: string, amount: number): Promise<void> {
   });
 }
 
-async function openDatabase(name: string): Promise<pg.Pool> {
+async function openDatabase(name: string, table?: string): Promise<pg.Pool> {
   const pool = new pg.Pool({ connectionString: await server.createDatabase(name) });
   await migrate({ pool });
+  if (table !== undefined) await pool.query(`create table ${table}`);
   return pool;
 }
 
