@@ -1,5 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { compareOrder, compareStock, linesOf, persistent } from "./domain-reconciliation.ts";
+import {
+  compareOrder,
+  compareStock,
+  isOnlyLate,
+  linesOf,
+  persistent,
+  unsettledPieces,
+} from "./domain-reconciliation.ts";
 import type { FinalOrder, PeerFacts } from "./domain-reconciliation.ts";
 
 const pieces = linesOf([
@@ -50,13 +57,21 @@ describe("a completed order", () => {
     const late = peers({ reservations: new Map([["O", ["RESERVED\t1\tb", "CONFIRMED\t3\ta"]]]) });
     expect(compareOrder("O", completed, late)).toEqual([
       {
-        kind: "reservations",
+        kind: "reservations-unconfirmed",
         id: "O",
         expected: "CONFIRMED 1 b, CONFIRMED 3 a",
         actual: "CONFIRMED 3 a, RESERVED 1 b",
       },
     ]);
   });
+});
+
+test("a confirmation that is awaited is late; pieces that are missing are not", () => {
+  const of = (...lines: string[]) =>
+    compareOrder("O", completed, peers({ reservations: new Map([["O", lines]]) }));
+  expect(isOnlyLate(of("RESERVED\t1\tb", "RESERVED\t3\ta"))).toBe(true);
+  expect(isOnlyLate(of("RESERVED\t1\tb"))).toBe(false);
+  expect(isOnlyLate(of("RESERVED\t1\tb", "RELEASED\t3\ta"))).toBe(false);
 });
 
 describe("a canceled order", () => {
@@ -86,16 +101,29 @@ describe("stock", () => {
   const quiet = { sold: 6, inFlight: 4, total: 12 };
 
   test("with nothing new in between, the bounds are those of what is in flight", () => {
-    expect(compareStock(product, quiet, quiet)).toEqual([]);
-    const settled = { sold: 6, inFlight: 0, total: 6 };
-    expect(compareStock(product, settled, settled)).toEqual([
+    expect(compareStock(product, { before: quiet, after: quiet, unsettled: 0 })).toEqual([]);
+    const counted = { sold: 6, inFlight: 0, total: 6 };
+    const settled = { before: counted, after: counted, unsettled: 0 };
+    expect(compareStock(product, settled)).toEqual([
       { kind: "stock-reserved", id: "a", expected: 0, actual: 4 },
     ]);
-    expect(compareStock({ ...product, sold: 7, reserved: 0 }, settled, settled)).toEqual([
+    expect(compareStock({ ...product, sold: 7, reserved: 0 }, settled)).toEqual([
       { kind: "stock-balance", id: "a", expected: 100, actual: 97 },
       { kind: "stock-sold", id: "a", expected: 6, actual: 7 },
     ]);
   });
+});
+
+test("what inventory has not confirmed yet widens the bounds of its products, and of no other", () => {
+  const late = peers({ reservations: new Map([["O", ["RESERVED\t1\tb", "RESERVED\t3\ta"]]]) });
+  const unsettled = unsettledPieces(new Map([["O", completed]]), late);
+  expect(Object.fromEntries(unsettled)).toEqual({ a: 3, b: 1 });
+  expect(unsettledPieces(new Map([["O", completed]]), peers()).size).toBe(0);
+  expect(unsettledPieces(new Map([["O", canceled]]), late).size).toBe(0);
+  const around = { sold: 3, inFlight: 0, total: 3 };
+  const product = { productId: "a", available: 7, reserved: 3, sold: 0, adjusted: 10 };
+  expect(compareStock(product, { before: around, after: around, unsettled: 3 })).toEqual([]);
+  expect(compareStock(product, { before: around, after: around, unsettled: 2 })).toHaveLength(2);
 });
 
 test("what was wrong once only was late", () => {

@@ -62,18 +62,45 @@ export function compareOrder(id: string, order: FinalOrder, peers: PeerFacts): D
 
 function compareCompleted(id: string, order: FinalOrder, peers: PeerFacts): Disagreement[] {
   const payment = peers.payments.get(id);
-  const expected = order.pieces
-    .split("\n")
-    .map((line) => `CONFIRMED\t${line}`)
-    .sort();
-  const actual = [...(peers.reservations.get(id) ?? [])].sort();
   return [
     ...differ("payment-status", id, "COMPLETED", payment?.status ?? null),
     ...differ("payment-amount", id, order.amount, payment?.paid ?? null),
     ...differ("provider-net", id, order.amount, peers.nets.get(id) ?? 0),
     ...differ("delivery", id, "STARTED", peers.deliveries.get(id) ?? null),
-    ...differ("reservations", id, expected.join("\n"), actual.join("\n")),
+    ...compareReservations(id, order.pieces, peers.reservations.get(id)),
   ];
+}
+
+/** The kind for a completed order whose pieces are all set aside, and not all confirmed. */
+const unconfirmed = "reservations-unconfirmed";
+
+/** Whether only a confirmation is awaited: nothing is lost, and under load it may take a while. */
+export function isOnlyLate(disagreements: readonly Disagreement[]): boolean {
+  return disagreements.every(({ kind }) => kind === unconfirmed);
+}
+
+function compareReservations(
+  id: string,
+  pieces: string,
+  reservations: readonly string[] | undefined,
+): Disagreement[] {
+  const [expected, actual] = [confirmedOf(pieces), sorted(reservations)];
+  const confirmed = reservations?.map((line) => line.replace(/^RESERVED\t/, "CONFIRMED\t"));
+  const isLate = sorted(confirmed) === expected;
+  return differ(isLate ? unconfirmed : "reservations", id, expected, actual);
+}
+
+function isConfirmed(pieces: string, reservations: readonly string[] | undefined): boolean {
+  return sorted(reservations) === confirmedOf(pieces);
+}
+
+/** The reservations that a completed order must have. */
+function confirmedOf(pieces: string): string {
+  return sorted(pieces.split("\n").map((line) => `CONFIRMED\t${line}`));
+}
+
+function sorted(lines: readonly string[] = []): string {
+  return lines.toSorted().join("\n");
 }
 
 function compareCanceled(id: string, peers: PeerFacts): Disagreement[] {
@@ -90,23 +117,48 @@ function compareCanceled(id: string, peers: PeerFacts): Disagreement[] {
 }
 
 /**
+ * Pieces per product of completed orders whose reservations were not confirmed when they were
+ * read. They are on their way, or the comparison of the order says so.
+ */
+export function unsettledPieces(
+  orders: ReadonlyMap<string, FinalOrder>,
+  peers: Pick<PeerFacts, "reservations">,
+): ReadonlyMap<string, number> {
+  const unsettled = new Map<string, number>();
+  for (const [id, { status, pieces }] of orders) {
+    if (status !== "COMPLETED" || isConfirmed(pieces, peers.reservations.get(id))) continue;
+    for (const line of pieces.split("\n")) {
+      const [quantity, productId = ""] = line.split("\t");
+      unsettled.set(productId, (unsettled.get(productId) ?? 0) + Number(quantity));
+    }
+  }
+  return unsettled;
+}
+
+/** How a product's pieces were counted in orders, around the reading of the stock. */
+export interface PiecesAround {
+  readonly before: ProductPieces;
+  readonly after: ProductPieces;
+  /** Of `unsettledPieces`, from reservations that were read before the stock. */
+  readonly unsettled: number;
+}
+
+/**
  * What the quantities of a product must be, and are not. The orders are counted before and after
  * the stock was read: between the counts, sold and reserved may be anything in between. When
  * nothing is in flight the bounds meet.
  */
-export function compareStock(
-  stock: StockFacts,
-  before: ProductPieces,
-  after: ProductPieces,
-): Disagreement[] {
+export function compareStock(stock: StockFacts, around: PiecesAround): Disagreement[] {
   const { productId: id, available, reserved, sold, adjusted } = stock;
+  const { before, after, unsettled } = around;
+  const soldMin = before.sold - unsettled;
   const soldMax = after.sold + after.inFlight;
-  const reservedMax = before.inFlight + after.total - before.total;
+  const reservedMax = before.inFlight + after.total - before.total + unsettled;
   return [
     ...differ("stock-balance", id, adjusted, available + reserved + sold),
-    ...(sold >= before.sold && sold <= soldMax
+    ...(sold >= soldMin && sold <= soldMax
       ? []
-      : differ("stock-sold", id, rangeOf(before.sold, soldMax), sold)),
+      : differ("stock-sold", id, rangeOf(soldMin, soldMax), sold)),
     ...(reserved <= reservedMax
       ? []
       : differ("stock-reserved", id, rangeOf(0, reservedMax), reserved)),

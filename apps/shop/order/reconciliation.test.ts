@@ -167,11 +167,43 @@ test("20,000 orders are compared within seconds", async () => {
      insert into order_items (order_id, line, product_id, quantity, unit_price)
      select id, line, 'bulk-' || line, 1, 20 from placed, generate_series(1, 5) as line`,
   );
+  const loaded = Array.from({ length: 20_000 }, (_, at) => `load-${at + 1}`);
+  const [products, lines] = [[1, 2, 3, 4, 5].map((line) => `bulk-${line}`), 5];
+  told.products.push(
+    ...products.map((productId) => ({
+      productId,
+      available: 0,
+      reserved: 0,
+      sold: loaded.length,
+      adjusted: loaded.length,
+    })),
+  );
+  const zero = { authorized: 0, captured: 0, voided: 0, refunded: 0 };
+  told.balances.push(...loaded.map((orderId) => ({ orderId, ...zero, charged: 100, net: 100 })));
+  const rows = {
+    payments: loaded.map((orderId) => ({ orderId, amount: 100, refunded: 0, status: "COMPLETED" })),
+    reservations: Array.from({ length: loaded.length * lines }, (_, at) => ({
+      orderId: `load-${Math.floor(at / lines) + 1}`,
+      productId: `bulk-${(at % lines) + 1}`,
+      quantity: 1,
+      status: "CONFIRMED",
+    })),
+    deliveries: loaded.map((orderId) => ({ orderId, status: "STARTED" })),
+  };
+  const all = agreement();
+  world.answers.set("/payment/internal/payments", () => ({
+    payments: [...all.payments, ...rows.payments],
+  }));
+  world.answers.set("/inventory/internal/reservations", () => ({
+    reservations: [...all.reservations, ...rows.reservations],
+  }));
+  world.answers.set("/delivery/internal/deliveries", () => ({
+    deliveries: [...all.deliveries, ...rows.deliveries],
+  }));
   const startedAtMs = performance.now();
   const body = reconciliationSchema.parse((await reconcile()).body);
   const tookMs = performance.now() - startedAtMs;
-  // Nobody knows of them: four readings with pauses, and a cut list.
-  expect(body.orders["COMPLETED"]).toBe(20_001);
-  expect(body.disagreements).toHaveLength(1001);
-  expect(tookMs).toBeLessThan(20_000);
+  expect(body).toMatchObject({ ok: true, orders: { COMPLETED: 20_001 } });
+  // It takes less than a second when nothing else runs.
+  expect(tookMs).toBeLessThan(15_000);
 }, 60_000);

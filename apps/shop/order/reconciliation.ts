@@ -2,7 +2,13 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Pool } from "pg";
 import type { CallContext } from "../chassis/trace-context.ts";
 import type { Disagreement, Reconciliation } from "../contracts/http/reconciliation.ts";
-import { compareOrder, compareStock, persistent } from "./domain-reconciliation.ts";
+import {
+  compareOrder,
+  compareStock,
+  isOnlyLate,
+  persistent,
+  unsettledPieces,
+} from "./domain-reconciliation.ts";
 import type { PeerFacts, ProductPieces, StockFacts } from "./domain-reconciliation.ts";
 import type { Peers } from "./peers.ts";
 import {
@@ -25,18 +31,26 @@ export interface ReconcileOptions {
 /** Pauses before what looks wrong is read again. */
 const pausesMs = [300, 1000, 2500];
 
+/** How long a confirmation that is only late is waited for beyond that, and between readings. */
+const latePauseMs = 3000;
+const lateWithinMs = 20_000;
+
 /**
  * Whether all services, and the provider outside, tell one story about the final orders. The
  * services are read one after the other while they work, so what looks wrong may only be late:
- * it is read again up to three times, and reported when it was wrong each time.
+ * it is read again up to three times, and reported when it was wrong each time. When nothing but
+ * confirmations of stock is awaited, it waits for those a little longer.
  *
  * @throws PeerError when a service cannot be read
  */
 export async function reconcile(options: ReconcileOptions): Promise<Reconciliation> {
+  const startedAtMs = performance.now();
   let facts = await readAll(options);
   let disagreements = compare(facts);
-  for (const pauseMs of pausesMs) {
-    if (disagreements.length === 0) break;
+  for (let round = 0; disagreements.length > 0; round += 1) {
+    const isPatient = isOnlyLate(disagreements) && performance.now() - startedAtMs < lateWithinMs;
+    const pauseMs = pausesMs[round] ?? (isPatient ? latePauseMs : undefined);
+    if (pauseMs === undefined) break;
     await delay(pauseMs, undefined, { signal: options.context.signal });
     facts = await readAll(options);
     disagreements = persistent(disagreements, compare(facts));
@@ -59,7 +73,9 @@ interface Facts {
 async function readAll({ pool, peers, context }: ReconcileOptions): Promise<Facts> {
   const orders = await readOrders(pool, context.signal);
   const before = await readPieces(pool);
-  const [told, stock] = await Promise.all([readPeers(peers, context), readStock(peers, context)]);
+  // Reservations before stock: what was confirmed then is sold in the stock that is read now.
+  const told = await readPeers(peers, context);
+  const stock = await readStock(peers, context);
   const after = await readPieces(pool);
   return {
     orders,
@@ -99,11 +115,11 @@ async function findStrays(
 function compare({ orders, peers, stock, before, after, strays }: Facts): readonly Disagreement[] {
   const found: Disagreement[] = [...strays];
   for (const [id, order] of orders.final) found.push(...compareOrder(id, order, peers));
+  const unsettled = unsettledPieces(orders.final, peers);
   for (const product of stock) {
-    const { productId } = product;
-    found.push(
-      ...compareStock(product, before.get(productId) ?? none, after.get(productId) ?? none),
-    );
+    const { productId: id } = product;
+    const around = { before: before.get(id) ?? none, after: after.get(id) ?? none };
+    found.push(...compareStock(product, { ...around, unsettled: unsettled.get(id) ?? 0 }));
   }
   const stocked = new Set(stock.map(({ productId }) => productId));
   for (const [id, { sold }] of before) {
