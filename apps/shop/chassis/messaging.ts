@@ -1,5 +1,5 @@
 import { createDure } from "dure";
-import type { AnyEventDefinition, Dure, Logger as DureLogger } from "dure";
+import type { AnyEventDefinition, Dure, DureStatus, Logger as DureLogger, OrderCounts } from "dure";
 import { migrate, postgresStore, postgresTransport } from "dure/postgres";
 import type { Pool, PoolClient } from "pg";
 import type { Logger } from "pino";
@@ -60,31 +60,52 @@ export async function createMessaging(options: MessagingOptions): Promise<Servic
 
 /** Backlog, dead letters and order of the service's messages, under `/metrics`. */
 export function exposeMessagingMetrics(dure: ServiceDure, registry: Registry): void {
-  const gauge = (name: string, help: string): Gauge =>
-    new Gauge({ name, help, registers: [registry] });
-  const pending = gauge("dure_outbox_pending_messages", "Events that no relay has published yet");
-  const oldest = gauge("dure_outbox_oldest_pending_age_seconds", "Age of the oldest of them");
-  const dead = gauge("dure_dead_letters", "Messages that failed for good");
-  const parked = gauge("dure_parked_keys", "Keys that wait behind a failed message");
-  const duplicates = gauge(
+  // One look at the database for all gauges of a scrape: they are collected side by side.
+  let looking: Promise<DureStatus> | undefined;
+  const look = (): Promise<DureStatus> =>
+    (looking ??= dure.status().finally(() => {
+      looking = undefined;
+    }));
+  const gauge = (name: string, help: string, read: (status: DureStatus) => number): void => {
+    const registers = [registry];
+    new Gauge({
+      name,
+      help,
+      registers,
+      async collect() {
+        this.set(read(await look()));
+      },
+    });
+  };
+  const perGroup = (status: DureStatus, count: (counts: OrderCounts) => number): number =>
+    Object.values(status.order).reduce((sum, counts) => sum + count(counts), 0);
+
+  gauge(
+    "dure_outbox_pending_messages",
+    "Events that no relay has published yet",
+    (status) => status.pending,
+  );
+  gauge(
+    "dure_outbox_oldest_pending_age_seconds",
+    "Age of the oldest of them",
+    (status) => status.oldestPendingSeconds,
+  );
+  gauge("dure_dead_letters", "Messages that failed for good", (status) => status.deadLetters);
+  gauge(
+    "dure_parked_keys",
+    "Keys that wait behind a failed message",
+    (status) => status.parkedKeys,
+  );
+  gauge(
     "dure_inbox_duplicates",
     "Messages that were delivered again and dropped, since the start",
+    (status) => perGroup(status, (counts) => counts.duplicates),
   );
-  new Gauge({
-    name: "dure_key_order_violations",
-    help: "Gaps and reorders seen on the wire, since the start",
-    registers: [registry],
-    async collect() {
-      const status = await dure.status();
-      pending.set(status.pending);
-      oldest.set(status.oldestPendingSeconds);
-      dead.set(status.deadLetters);
-      parked.set(status.parkedKeys);
-      const counts = Object.values(status.order);
-      duplicates.set(counts.reduce((sum, count) => sum + count.duplicates, 0));
-      this.set(counts.reduce((sum, count) => sum + count.gaps + count.reorders, 0));
-    },
-  });
+  gauge(
+    "dure_key_order_violations",
+    "Gaps and reorders seen on the wire, since the start",
+    (status) => perGroup(status, (counts) => counts.gaps + counts.reorders),
+  );
 }
 
 function messagingLogger(logger: Logger): DureLogger {

@@ -98,11 +98,15 @@ export const StockReleased = event("stock.released", {
   key: byOrder,
 });
 
-/** A product's quantities changed; caches drop what they have of it. */
+/**
+ * The quantities of these products changed; caches drop what they have of them. On a topic of its own:
+ * the services of the checkout need not read past it. Its order matters to nobody.
+ */
 export const StockChanged = event("stock.changed", {
   version: 1,
-  schema: z.object({ productId: z.string() }),
-  key: (data) => data.productId,
+  topic: "product",
+  schema: z.object({ productIds: z.array(z.string()).min(1) }),
+  key: (data) => data.productIds[0] ?? "",
 });
 
 /** The goods are on their way. */

@@ -3,7 +3,10 @@ import type { Clock, Subscription } from "dure";
 import { migrate, postgresTransport } from "dure/postgres";
 import type { Pool } from "pg";
 import type { Logger } from "pino";
+import { z } from "zod";
 import { StockChanged } from "../contracts/events.ts";
+
+const StockChangedData = z.object({ productIds: z.array(z.string()) });
 
 /** What {@link watchStock} takes. */
 export interface StockWatchOptions {
@@ -73,7 +76,9 @@ async function forwardChanges(
   const batches = await subscription.fetch({ busy: new Set(), maxMessages: 500, signal });
   for (const batch of batches) {
     for (const { message } of batch.deliveries) {
-      if (message.type === StockChanged.type) onChanged(message.key);
+      if (message.type !== StockChanged.type) continue;
+      const change = StockChangedData.safeParse(JSON.parse(message.data));
+      for (const productId of change.data?.productIds ?? []) onChanged(productId);
     }
     await subscription.acknowledge(batch, batch.deliveries.length);
   }

@@ -107,11 +107,9 @@ function enterTransaction(
   return {
     wait: known === undefined ? "wait" : "give-up",
     changed(productIds) {
-      for (const productId of productIds) {
-        if (told.has(productId)) continue;
-        told.add(productId);
-        tx.emit(StockChanged, { productId });
-      }
+      const news = productIds.filter((productId) => !told.has(productId));
+      for (const productId of news) told.add(productId);
+      if (news.length > 0) tx.emit(StockChanged, { productIds: news });
     },
   };
 }

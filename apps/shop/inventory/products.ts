@@ -29,7 +29,7 @@ export function createProducts(pool: Pool, dure: ServiceDure): Products {
         if (difference !== 0) {
           await tx.query(sql.insertAdjustment, [productId, difference, userId]);
         }
-        tx.emit(StockChanged, { productId });
+        tx.emit(StockChanged, { productIds: [productId] });
         return { ...before, name, available };
       }),
     async read(productId) {
