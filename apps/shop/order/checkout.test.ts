@@ -3,7 +3,7 @@ import type { Dure, EventDefinition } from "dure";
 import { postgresStore } from "dure/postgres";
 import type { PoolClient } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { waitFor } from "../../../packages/dure/test/support/wait-for.ts";
+import { waitFor } from "./testing/wait-for.ts";
 import { createLogger } from "../chassis/logger.ts";
 import * as events from "../contracts/events.ts";
 import type { AcceptedOrder } from "../contracts/http/orders.ts";

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { waitFor } from "../../../packages/dure/test/support/wait-for.ts";
+import { waitFor } from "./testing/wait-for.ts";
 import { userToken } from "../chassis/testing/test-server.ts";
 import { acceptedOrderSchema, orderPageSchema, orderViewSchema } from "../contracts/http/orders.ts";
 import { createOrderWorld, someOrder } from "./testing/order-world.ts";

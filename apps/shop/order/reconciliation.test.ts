@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { waitFor } from "../../../packages/dure/test/support/wait-for.ts";
+import { waitFor } from "./testing/wait-for.ts";
 import * as events from "../contracts/events.ts";
 import { TimelinePart } from "../contracts/http/internal.ts";
 import { reconciliationSchema } from "../contracts/http/reconciliation.ts";

@@ -5,8 +5,8 @@ import type { PoolClient } from "pg";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { createTestDatabase } from "../../../../packages/dure/test/support/test-database.ts";
-import type { TestDatabase } from "../../../../packages/dure/test/support/test-database.ts";
+import { createTestDatabase } from "../../chassis/testing/test-database.ts";
+import type { TestDatabase } from "../../chassis/testing/test-database.ts";
 import { portOffsets } from "../../chassis/config.ts";
 import type { RunningService, ServiceConfig } from "../../chassis/config.ts";
 import { createServiceTokens } from "../../chassis/service-token.ts";
@@ -55,9 +55,9 @@ export interface OrderWorld extends AsyncDisposable {
 /** Starts it all; disposing fails when connections are left. */
 export async function createOrderWorld(timing: OrderTiming = {}): Promise<OrderWorld> {
   await using stack = new AsyncDisposableStack();
-  const database = stack.use(await createTestDatabase({ migrate: false, name: "order" }));
-  const bus = stack.use(await createTestDatabase({ migrate: false, name: "bus" }));
-  const othersDatabase = stack.use(await createTestDatabase({ name: "others" }));
+  const database = stack.use(await createTestDatabase("order"));
+  const bus = stack.use(await createTestDatabase("order_bus"));
+  const othersDatabase = stack.use(await createTestDatabase("order_others"));
   const answers: OrderWorld["answers"] = new Map();
   const peers = await startPeers(answers);
   stack.defer(() => closeServer(peers));
@@ -66,6 +66,7 @@ export async function createOrderWorld(timing: OrderTiming = {}): Promise<OrderW
   stack.defer(() => service.stop());
 
   await migrate({ pool: bus.pool });
+  await migrate({ pool: othersDatabase.pool });
   const transport = postgresTransport({ pool: bus.pool });
   stack.defer(() => transport.close());
   const others = createDure({
