@@ -140,6 +140,15 @@ describe.each(Object.keys(ways).map((name) => [name]))("through %s", (name) => {
     expect(new Set(events.map((row) => row.xid))).toEqual(new Set([await rowOf(id)]));
   });
 
+  it("an event that is the transaction's first write is in it all the same", async () => {
+    const id = `${name}-first`;
+    await run(async (tx, insertRow) => {
+      await outbox.emit(tx, OrderPlaced.of({ id, note: "first" }));
+      await insertRow(id);
+    });
+    expect(await eventsOf(id)).toMatchObject([{ xid: await rowOf(id) }]);
+  });
+
   it("a rollback takes the events with it", async () => {
     const id = `${name}-rollback`;
     const attempt = run(async (tx, insertRow) => {
