@@ -4,6 +4,7 @@ import { backoffMs } from "../core/backoff.ts";
 import type { RetryPolicy } from "../core/backoff.ts";
 import type { Clock } from "../core/clock.ts";
 import { describeError } from "../core/errors.ts";
+import type { Faults } from "../core/faults.ts";
 import type { Logger } from "../core/logger.ts";
 import type { PartitionBatch, Subscription } from "../core/transport.ts";
 import type { Inbox } from "./inbox.ts";
@@ -33,6 +34,7 @@ export interface ConsumerParts {
   readonly subscribe: () => Promise<Subscription>;
   readonly settings: ConsumerSettings;
   readonly clock: Clock;
+  readonly faults: Faults;
   readonly logger: Logger;
 }
 
@@ -153,13 +155,14 @@ export class Consumer {
     batch: PartitionBatch,
     signal: AbortSignal,
   ): Promise<void> {
-    const { inbox, clock, group, logger } = this.#parts;
+    const { inbox, clock, group, logger, faults } = this.#parts;
     for (let failures = 0; !signal.aborted;) {
       try {
         await inbox.handle(batch.deliveries.map((delivery) => delivery.message));
         if (failures > 0)
           logger.info("consumer handles again", { group, partition: batch.partition });
         await subscription.acknowledge(batch, batch.deliveries.length);
+        await faults.hit("inbox.after-acknowledge");
         return;
       } catch (error) {
         failures += 1;

@@ -238,6 +238,7 @@ export class Dure<Client = unknown> {
       settings,
       clock: this.#clock,
       logger: this.#logger,
+      faults: this.#faults,
     });
     return consumer.run(signal);
   }

@@ -1,0 +1,127 @@
+/** Wherever the process dies, each message has its effect once, and what the handler emits is there once (law I1). */
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import {
+  createHandledDatabase,
+  createTestService,
+  disorderedKeys,
+  emitSteps,
+  handled,
+  logMessages,
+  type TestService,
+  waitForDrained,
+  waitForHandled,
+} from "../integration/service-fixture.ts";
+import { hasField, spawnChild, type SpawnedChild } from "../support/spawn-child.ts";
+import type { TestDatabase } from "../support/test-database.ts";
+import { waitFor } from "../support/wait-for.ts";
+import type { ChildPlan } from "./service-child.ts";
+
+let database: TestDatabase;
+let service: TestService;
+
+beforeEach(async () => {
+  database = await createHandledDatabase("crash_inbox");
+  service = createTestService({ pool: database.pool });
+  await service.dure.start();
+});
+afterEach(async () => {
+  await service.stop();
+  await database[Symbol.asyncDispose]();
+});
+
+function runConsumer(fault?: ChildPlan["fault"]): SpawnedChild {
+  const plan: ChildPlan = { url: database.url, handles: true, ...(fault && { fault }) };
+  return spawnChild(new URL("./service-child.ts", import.meta.url), {
+    env: { DURE_CHILD_PLAN: JSON.stringify(plan) },
+    lifeMsMax: 60_000,
+  });
+}
+
+/** Everything that the log holds, twice more. */
+async function deliverThreeTimes(): Promise<void> {
+  const messages = await logMessages(database.pool);
+  for (let copy = 0; copy < 2; copy += 1) {
+    await service.log.publish(messages, { fences: [], signal: AbortSignal.timeout(10_000) });
+  }
+}
+
+const offsets = async () => {
+  const { rows } = await database.pool.query<{ position: string }>(
+    "select max(position)::text as position from dure.log_offset where consumer = 'steps' group by partition order by partition",
+  );
+  return rows.map(({ position }) => Number(position));
+};
+
+describe("a consumer that dies", () => {
+  it.for([
+    "inbox.before-handler",
+    "inbox.before-commit",
+    "inbox.after-commit",
+    "inbox.after-acknowledge",
+  ] as const)(
+    "at %s has done each message's effect once, though each is delivered three times",
+    async (point) => {
+      const keys = ["a", "b", "c"];
+      for (const key of keys) await emitSteps(service.dure, key, { to: 10 });
+      await waitForDrained(service.dure);
+      await deliverThreeTimes();
+      for (const hit of [2, 3]) {
+        await using child = runConsumer({ point, hit, signal: "SIGKILL" });
+        await child.waitForMessage(hasField("hit"));
+        await child.waitForExit();
+        const { rows } = await database.pool.query(
+          `select from dure.log_message m where m.topic = 'step'
+             and m.position <= (select max(position) from dure.log_offset o
+               where o.consumer = 'steps' and o.topic = 'step' and o.partition = m.partition)
+             and not exists (select from handled h where h.message_id = m.envelope::jsonb ->> 'id')`,
+        );
+        expect(rows, "offsets never pass what is not done (law I3)").toEqual([]);
+      }
+      await using _heir = runConsumer();
+      const rows = await waitForHandled(database.pool, 30);
+      await waitFor(
+        async () =>
+          (await service.log.lag()).every(
+            ({ group, messages }) => group !== "steps" || messages === 0,
+          ),
+        { what: "all offsets" },
+      );
+      await waitForDrained(service.dure);
+      expect(await handled(database.pool)).toHaveLength(30);
+      expect(disorderedKeys(rows)).toEqual([]);
+      const echoes = (await logMessages(database.pool)).filter(({ type }) => type === "echo.heard");
+      expect(echoes.map(({ data }) => data).toSorted()).toEqual(
+        keys
+          .flatMap((key) =>
+            Array.from({ length: 10 }, (_, index) => JSON.stringify({ key, n: index + 1 })),
+          )
+          .toSorted(),
+      );
+      const ids = new Set(rows.map(({ messageId }) => messageId));
+      expect(echoes.every(({ causationId }) => ids.has(causationId ?? ""))).toBe(true);
+      expect((await offsets()).length).toBeGreaterThan(0);
+    },
+  );
+
+  it("while it held partitions with another member is replaced within its lease, in order", async () => {
+    await using first = runConsumer();
+    await using second = runConsumer();
+    const members = async () =>
+      (
+        await database.pool.query(
+          "select from dure.claim_member where scope = 'log:steps' and lease_until > clock_timestamp()",
+        )
+      ).rowCount;
+    await waitFor(async () => (await members()) === 2, { what: "both members" });
+    const keys = Array.from({ length: 16 }, (_, index) => `key-${index}`);
+    const emitted = Promise.all(keys.map((key) => emitSteps(service.dure, key, { to: 30 })));
+    await waitForHandled(database.pool, 100);
+    second.kill("SIGKILL");
+    await second.waitForExit();
+    await emitted;
+    const rows = await waitForHandled(database.pool, keys.length * 30);
+    expect(disorderedKeys(rows)).toEqual([]);
+    expect(await members()).toBe(1);
+    expect(first.lines.some((line) => line.includes("lost its lease"))).toBe(false);
+  });
+});
