@@ -12,6 +12,10 @@ export interface AwaitFinalOptions {
   /** Gives up so long after the last order has moved on. */
   readonly patienceMs: number;
   readonly onProgress: (inFlight: number) => void;
+  /** Is content when no more than so many are on their way. @defaultValue 0 */
+  readonly restMax?: number;
+  /** Gives up after so long, whatever moves. @defaultValue no limit but the patience */
+  readonly withinMs?: number;
 }
 
 const statusesInFlight: readonly OrderStatus[] = ["PENDING", "PROCESSING", "CANCELING"];
@@ -24,15 +28,17 @@ const pollMs = 500;
  * @returns how many were still on their way when the patience was over
  */
 export async function awaitFinal(client: ShopClient, options: AwaitFinalOptions): Promise<number> {
+  const { restMax = 0, withinMs = Number.POSITIVE_INFINITY } = options;
+  const deadline = performance.now() + withinMs;
   let last = "";
   let movedAt = performance.now();
   let isQuiet = false;
   for (;;) {
     const moving = await listMoving(client, options);
     options.onProgress(moving.length);
-    if (moving.length === 0) {
+    if (moving.length <= restMax) {
       // Between two of the lists an order may have gone from the later one to the earlier one.
-      if (isQuiet) return 0;
+      if (isQuiet) return moving.length;
       isQuiet = true;
       continue;
     }
@@ -40,6 +46,7 @@ export async function awaitFinal(client: ShopClient, options: AwaitFinalOptions)
     const now = moving.join();
     if (now !== last) movedAt = performance.now();
     else if (performance.now() - movedAt > options.patienceMs) return moving.length;
+    if (performance.now() > deadline) return moving.length;
     last = now;
     await delay(pollMs);
   }
@@ -50,13 +57,17 @@ async function listMoving(
   options: AwaitFinalOptions,
 ): Promise<readonly string[]> {
   const { url, since, orderIds } = options;
-  const moving: string[] = [];
+  // By id, since an order may move on to the next list while this one is read.
+  const moving = new Map<string, string>();
   for (const status of statusesInFlight) {
     for (const order of await listOrders(client, { url, status, since })) {
       if (orderIds.has(order.orderId)) {
-        moving.push(`${order.orderId} ${order.status} ${order.stage} ${order.updatedAt}`);
+        moving.set(
+          order.orderId,
+          `${order.orderId} ${order.status} ${order.stage} ${order.updatedAt}`,
+        );
       }
     }
   }
-  return moving.sort();
+  return [...moving.values()].sort();
 }

@@ -7,6 +7,7 @@ import { reconciliationSchema } from "../contracts/http/reconciliation.ts";
 import { SetupError } from "../runtime/setup-error.ts";
 import { audit } from "./audit.ts";
 import { awaitFinal } from "./await-final.ts";
+import type { AwaitFinalOptions } from "./await-final.ts";
 import { createFaults } from "./faults.ts";
 import type { Faults } from "./faults.ts";
 import { startKiller } from "./killer.ts";
@@ -16,6 +17,7 @@ import type { Plan } from "./plan.ts";
 import { postOrders } from "./post-orders.ts";
 import type { PostedOrder } from "./post-orders.ts";
 import { createProgress } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import { reportOf } from "./report.ts";
 import type { Report } from "./report.ts";
 import { createShopClient } from "./shop-client.ts";
@@ -25,6 +27,8 @@ import { compareStock, putStock } from "./stock.ts";
 /** Longer than a killed service needs to come back, with all its retries. */
 const patienceMs = 120_000;
 const stockPatienceMs = 30_000;
+/** How long faults and kills go on at most after the last post. */
+const troubleWithinMs = 30_000;
 
 /** Replays a plan at the shop that answers at this address, and finds out what became of it. */
 export async function runReplay(url: string, plan: Plan, options: ReplayOptions): Promise<Report> {
@@ -35,16 +39,18 @@ export async function runReplay(url: string, plan: Plan, options: ReplayOptions)
   const before = await putStock(client, url, { products, stock: options.stock });
 
   const startedAt = Date.now();
-  const { posted, killed, postingSeconds } = await post(client, url, { plan, run, options });
-  const orderIds = new Set(posted.flatMap((each) => ("orderId" in each ? [each.orderId] : [])));
   const progress = createProgress(process.stdout);
-  await awaitFinal(client, {
-    url,
-    since: since.at,
-    orderIds,
-    patienceMs,
-    onProgress: (inFlight) => progress.show(`${inFlight} orders on their way`),
-  });
+  const waitFor = async (
+    posted: readonly PostedOrder[],
+    limits: Pick<AwaitFinalOptions, "restMax" | "withinMs">,
+  ): Promise<void> => {
+    const orderIds = new Set(posted.flatMap((each) => ("orderId" in each ? [each.orderId] : [])));
+    const onProgress = (inFlight: number): void => progress.show(`${inFlight} orders on their way`);
+    await awaitFinal(client, { url, since: since.at, orderIds, patienceMs, onProgress, ...limits });
+  };
+  const posting = { plan, run, options, progress, waitFor };
+  const { posted, killed, postingSeconds } = await post(client, url, posting);
+  await waitFor(posted, {});
   progress.end();
 
   const orders = await listOrders(client, { url, since: since.at });
@@ -82,19 +88,29 @@ interface Posting {
   readonly postingSeconds: number;
 }
 
+interface PostingOptions {
+  readonly plan: Plan;
+  readonly run: string;
+  readonly options: ReplayOptions;
+  readonly progress: Progress;
+  /** Waits until most of the orders are through. */
+  readonly waitFor: (
+    posted: readonly PostedOrder[],
+    limits: { readonly restMax: number; readonly withinMs: number },
+  ) => Promise<void>;
+}
+
 async function post(
   client: ShopClient,
   url: string,
-  facts: { readonly plan: Plan; readonly run: string; readonly options: ReplayOptions },
+  { plan, run, options, progress, waitFor }: PostingOptions,
 ): Promise<Posting> {
-  const { plan, run, options } = facts;
   const { orders } = plan;
   const faults = faultsOf(client, url, options);
   const background: Promise<void>[] = [];
   const killer =
     options.kill &&
     startKiller({ ...options.kill, onKilled: (name) => void background.push(faults.remind(name)) });
-  const progress = createProgress(process.stdout);
   const startedAt = performance.now();
   try {
     await faults.apply();
@@ -108,13 +124,13 @@ async function post(
       if (count === Math.ceil(orders.length / 2)) background.push(faults.breakOff());
     };
     const posted = await postOrders(client, orders, { url, run, mode, concurrency, onPosted });
-    return {
-      posted,
-      killed: killer?.killed ?? [],
-      postingSeconds: (performance.now() - startedAt) / 1000,
-    };
+    const postingSeconds = (performance.now() - startedAt) / 1000;
+    // Posting is quicker than what follows from it, and that is what the trouble is meant for.
+    const isTroubled = killer !== undefined || options.faults !== "none";
+    const restMax = Math.floor(posted.length / 4);
+    if (isTroubled) await waitFor(posted, { restMax, withinMs: troubleWithinMs });
+    return { posted, killed: killer?.killed ?? [], postingSeconds };
   } finally {
-    progress.end();
     await killer?.stop();
     await Promise.allSettled(background);
     await faults.clear();
