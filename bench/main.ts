@@ -23,7 +23,10 @@ const writers = 16;
 
 const dataDir = join(await mkdtemp(join(tmpdir(), "dure-bench-")), "data");
 const postgres = await startEmbeddedPostgres({ dataDir });
-const pool = new Pool({ connectionString: await postgres.createDatabase("bench"), max: writers + 4 });
+const pool = new Pool({
+  connectionString: await postgres.createDatabase("bench"),
+  max: writers + 4,
+});
 await migrate({ pool });
 await pool.query(`
   create table raw_row (id bigint generated always as identity primary key, data text);
@@ -65,7 +68,9 @@ async function rate(work: () => Promise<unknown>): Promise<number> {
   return (count * 1_000) / (performance.now() - startedAt);
 }
 
-function business(extra: (client: { query(text: string, params: unknown[]): Promise<unknown> }) => Promise<unknown>): () => Promise<void> {
+function business(
+  extra: (client: { query(text: string, params: unknown[]): Promise<unknown> }) => Promise<unknown>,
+): () => Promise<void> {
   return async () => {
     const client = await pool.connect();
     try {
@@ -98,21 +103,38 @@ async function drain(keys: number): Promise<number> {
     [total, keys],
   );
   sunk = 0;
-  const relay = createDure({ service: "bench", store: postgresStore({ pool }), transport: nullSink });
+  const relay = createDure({
+    service: "bench",
+    store: postgresStore({ pool }),
+    transport: nullSink,
+  });
   const startedAt = performance.now();
   await relay.start();
-  while ((await relay.status()).pending > 0 || sunk === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  while ((await relay.status()).pending > 0 || sunk === 0)
+    await new Promise((resolve) => setTimeout(resolve, 10));
   const taken = performance.now() - startedAt;
   await relay.stop();
   return (sunk * 1_000) / taken;
 }
 
 const cases: readonly { readonly name: string; readonly run: () => Promise<number> }[] = [
-  { name: "raw insert", run: () => rate(() => pool.query("insert into raw_row (data) values ($1)", [text])) },
+  {
+    name: "raw insert",
+    run: () => rate(() => pool.query("insert into raw_row (data) values ($1)", [text])),
+  },
   { name: "transaction without event", run: () => rate(business(() => Promise.resolve())) },
   {
     name: "transaction with plain insert",
-    run: () => rate(business((client) => client.query("insert into plain_outbox (topic, key, data) values ($1, $2, $3)", ["bench", "k", text]))),
+    run: () =>
+      rate(
+        business((client) =>
+          client.query("insert into plain_outbox (topic, key, data) values ($1, $2, $3)", [
+            "bench",
+            "k",
+            text,
+          ]),
+        ),
+      ),
   },
   { name: "transaction with 1 event", run: () => rate(emit(1)) },
   { name: "transaction with 5 events", run: () => rate(emit(5)) },
@@ -132,16 +154,23 @@ for (let round = 1; round <= rounds; round += 1) {
 /** What a case has left in the outbox does not count for the next one. */
 async function drainQuietly(): Promise<void> {
   if ((await dure.status()).pending === 0) return;
-  const relay = createDure({ service: "bench", store: postgresStore({ pool }), transport: nullSink });
+  const relay = createDure({
+    service: "bench",
+    store: postgresStore({ pool }),
+    transport: nullSink,
+  });
   await relay.start();
-  while ((await relay.status()).pending > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  while ((await relay.status()).pending > 0)
+    await new Promise((resolve) => setTimeout(resolve, 10));
   await relay.stop();
 }
 
-const median = (numbers: readonly number[]): number => numbers.toSorted((left, right) => left - right)[numbers.length >> 1] ?? 0;
+const median = (numbers: readonly number[]): number =>
+  [...numbers].sort((left, right) => left - right)[numbers.length >> 1] ?? 0;
 const rows = cases.map(({ name }) => {
   const rates = results.get(name) ?? [];
-  const ratio = (other: string): number => median(rates.map((value, index) => value / (results.get(other)?.[index] ?? Number.NaN)));
+  const ratio = (other: string): number =>
+    median(rates.map((value, index) => value / (results.get(other)?.[index] ?? Number.NaN)));
   return {
     name,
     perSecond: Math.round(median(rates)),

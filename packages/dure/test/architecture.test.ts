@@ -114,7 +114,9 @@ const rules: readonly Rule[] = [
       { [`${src}postgres/a.ts`]: `import { readFile } from "node:fs/promises";` },
       { [`${src}core/a.ts`]: `import { b } from "./b.ts"; import { c } from "node:crypto";` },
       { [`${src}outbox/a.ts`]: `/** import { b } from "../kafka/b.ts"; */ Array.from("abc");` },
-      { [`${src}index.ts`]: `export { a } from "./service/dure.ts"; export { b } from "./core/b.ts";` },
+      {
+        [`${src}index.ts`]: `export { a } from "./service/dure.ts"; export { b } from "./core/b.ts";`,
+      },
       { [`${src}outbox/a.test.ts`]: `import { b } from "../memory/b.ts"; import "vitest";` },
     ],
   },

@@ -24,7 +24,6 @@ export const errorCodes = [
   "STOPPED",
   "TOO_MANY_KEYS",
   "TRANSACTION_ENDED",
-  "TRANSPORT_UNAVAILABLE",
   "UNKNOWN_MESSAGE_TYPE",
 ] as const;
 
