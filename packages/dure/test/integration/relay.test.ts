@@ -1,0 +1,159 @@
+/** Relays share the shards, hear of news without NOTIFY in a business transaction, and do without it (laws O3, O6). */
+import type pg from "pg";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { TestDatabase } from "../support/test-database.ts";
+import { waitFor } from "../support/wait-for.ts";
+import {
+  createHandledDatabase,
+  createTestService,
+  disorderedKeys,
+  emitSteps,
+  handleInto,
+  stepTaken,
+  type TestService,
+  type TestServiceOptions,
+  waitForDrained,
+  waitForHandled,
+} from "./service-fixture.ts";
+
+let database: TestDatabase;
+const started: TestService[] = [];
+
+beforeEach(async () => {
+  database = await createHandledDatabase("relay", { poolSizeMax: 30 });
+});
+afterEach(async () => {
+  for (const service of started.splice(0)) await service.stop();
+  await database[Symbol.asyncDispose]();
+});
+
+async function start(
+  options: Partial<TestServiceOptions> = {},
+  handles = false,
+): Promise<TestService> {
+  const service = createTestService({ pool: database.pool, ...options });
+  if (handles) service.dure.on(stepTaken, {}, handleInto("steps"));
+  await service.dure.start();
+  started.push(service);
+  return service;
+}
+
+const split = async (): Promise<string> => {
+  const { rows } = await database.pool.query<{ count: number }>(
+    "select count(*)::int as count from dure.claim where scope = 'outbox' and member_id is not null group by member_id order by 1",
+  );
+  return rows.map(({ count }) => count).join(" ");
+};
+const waitForSplit = (wanted: string) =>
+  waitFor(async () => (await split()) === wanted, { what: `the split ${wanted}` });
+
+/** The pool as the library sees it, with every statement of a checked-out connection passed through `query`. */
+function wrapPool(
+  pool: pg.Pool,
+  query: (text: string, run: () => Promise<unknown>) => Promise<unknown>,
+): pg.Pool {
+  const connect = async () => {
+    const client = await pool.connect();
+    return new Proxy(client, {
+      get(target, name) {
+        const value: unknown = Reflect.get(target, name, target);
+        if (typeof value !== "function") return value;
+        if (name !== "query") return value.bind(target) as unknown;
+        return (text: string, params?: unknown[]) => query(text, () => target.query(text, params));
+      },
+    });
+  };
+  return new Proxy(pool, {
+    get(target, name) {
+      if (name === "connect") return connect;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? (value.bind(target) as unknown) : value;
+    },
+  });
+}
+
+describe("relays of one service", () => {
+  it("share the shards evenly, and again when one leaves or joins; nothing is lost or confused meanwhile", async () => {
+    const writer = await start({ relay: false }, true);
+    const keys = Array.from({ length: 12 }, (_, index) => `key-${index}`);
+    const emitted = Promise.all(keys.map((key) => emitSteps(writer.dure, key, { to: 100 })));
+    const first = await start();
+    await waitForSplit("8");
+    await start();
+    await waitForSplit("4 4");
+    await start();
+    await waitForSplit("2 3 3");
+    const leftAt = performance.now();
+    await first.stop();
+    await waitForSplit("4 4");
+    expect(performance.now() - leftAt).toBeLessThan(1_500);
+    await start();
+    await waitForSplit("2 3 3");
+    await emitted;
+    const rows = await waitForHandled(database.pool, keys.length * 100, { timeoutMs: 30_000 });
+    expect(disorderedKeys(rows)).toEqual([]);
+    expect((await writer.dure.status()).order["steps"]).toMatchObject({
+      gaps: 0,
+      reorders: 0,
+      duplicates: 0,
+    });
+  });
+
+  it("are no more than the shards need: the ninth member of eight shards waits, alive", async () => {
+    for (let index = 0; index < 9; index += 1) await start();
+    await waitForSplit("1 1 1 1 1 1 1 1");
+    const [any] = started;
+    await waitFor(async () => (await any?.dure.status())?.relays === 9, { what: "nine members" });
+  });
+});
+
+describe("news", () => {
+  it("never travels by NOTIFY inside a business transaction", async () => {
+    const inTransactions: string[] = [];
+    const pool = wrapPool(database.pool, (text, run) => {
+      inTransactions.push(text);
+      return run();
+    });
+    const { dure } = await start({ pool }, true);
+    await emitSteps(dure, "k", { to: 5 });
+    await waitForHandled(database.pool, 5);
+    expect(inTransactions.filter((text) => /\bnotify\b|pg_notify/i.test(text))).toEqual([]);
+    expect(inTransactions.some((text) => text.includes("outbox.append"))).toBe(true);
+    const { rows } = await database.pool.query(
+      "select proname from pg_proc where pronamespace = 'dure'::regnamespace and prosrc ~* 'notify'",
+    );
+    expect(rows).toEqual([]);
+  });
+
+  it("wakes relays and consumers of other processes by NOTIFY, long before they would look", async () => {
+    const slow = { pollMsMin: 30_000, pollMsMax: 30_000 };
+    const writer = await start({ relay: false });
+    const other = await start(
+      { relay: { ...slow, leaseMs: 60_000 }, consumer: slow, groupLeaseMs: 60_000 },
+      true,
+    );
+    await waitFor(
+      () => other.logs.filter(({ message }) => message === "news arrives by NOTIFY").length === 2,
+      { what: "both self-tests" },
+    );
+    for (let n = 1; n <= 3; n += 1) {
+      await emitSteps(writer.dure, "k", { from: n, to: n });
+      await waitForHandled(database.pool, n, { timeoutMs: 5_000 });
+    }
+  });
+
+  it("is found by looking where NOTIFY does not arrive, and that is said once", async () => {
+    const deaf = wrapPool(database.pool, (text, run) =>
+      text.startsWith("listen ") ? Promise.resolve({ rows: [] }) : run(),
+    );
+    const writer = await start({ relay: false, pool: deaf });
+    const other = await start({ pool: deaf }, true);
+    const warnings = () =>
+      other.logs.filter(({ message }) => message.includes("NOTIFY does not arrive"));
+    await waitFor(() => warnings().length === 2, { what: "both self-tests" });
+    await emitSteps(writer.dure, "k", { to: 20 });
+    expect(disorderedKeys(await waitForHandled(database.pool, 20))).toEqual([]);
+    await waitForDrained(writer.dure);
+    expect(warnings()).toHaveLength(2);
+  });
+});
