@@ -1,5 +1,5 @@
 /** For one key consumers see events in commit order, with a link to the one before (law O2). */
-import pg from "pg";
+import type pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Message } from "../../src/index.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test-database.ts";

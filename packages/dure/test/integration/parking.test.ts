@@ -57,12 +57,12 @@ const fails = (bad: string, error: () => Error) => (step: Step) => {
 const deadLetters = () => service.dure.deadLetters.list();
 const waitForDead = (count: number) =>
   waitFor(async () => (await deadLetters()).length === count, { what: `${count} dead letters` });
-const auditOf = async () =>
-  (
-    await database.pool.query(
-      "select actor, action, subject, reason from dure.audit_entry order by id",
-    )
-  ).rows;
+const auditOf = async (): Promise<readonly Record<string, unknown>[]> => {
+  const { rows } = await database.pool.query<Record<string, unknown>>(
+    "select actor, action, subject, reason from dure.audit_entry order by id",
+  );
+  return rows;
+};
 const by = { actor: "ops@example.org", reason: "the bug is mended" };
 
 describe("a handler that fails", () => {
@@ -111,7 +111,7 @@ describe("a handler that fails", () => {
     const redriven = await Promise.all(
       [1, 2, 3].map(() => service.dure.deadLetters.redrive({ key: "bad" }, by)),
     );
-    expect(redriven.toSorted()).toEqual([0, 0, 1]);
+    expect(redriven.toSorted((left, right) => left - right)).toEqual([0, 0, 1]);
     const rows = await waitForHandled(database.pool, 4);
     expect(disorderedKeys(rows)).toEqual([]);
     expect(rows[0]?.messageId).toBe(dead?.messageId);

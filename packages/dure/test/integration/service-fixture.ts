@@ -1,5 +1,5 @@
 /** What the tests of a whole service share: one event, a service around it, and a table of what was handled. */
-import pg from "pg";
+import type pg from "pg";
 import {
   createDure,
   type Dure,

@@ -1,0 +1,741 @@
+-- What sql/0001 to the last make of an empty schema. Written by test/integration/migrate.test.ts; not applied.
+
+create table audit_entry (
+  id bigint not null generated always as identity,
+  at timestamp with time zone not null default clock_timestamp(),
+  actor text not null,
+  action text not null,
+  subject text not null,
+  reason text
+);
+
+create table claim (
+  scope text not null,
+  slot smallint not null,
+  member_id uuid,
+  epoch bigint not null default 0
+);
+
+create table claim_member (
+  scope text not null,
+  member_id uuid not null,
+  lease_until timestamp with time zone not null,
+  joined_at timestamp with time zone not null default clock_timestamp()
+);
+
+create table inbox_message (
+  consumer text not null,
+  message_id text not null,
+  received_at timestamp with time zone not null default clock_timestamp()
+);
+
+create table log_message (
+  "position" bigint not null,
+  appended_at timestamp with time zone not null,
+  partition smallint not null,
+  topic text not null,
+  envelope text not null,
+  data text not null
+) partition by RANGE (appended_at);
+
+create table log_message_rest (
+  "position" bigint not null,
+  appended_at timestamp with time zone not null,
+  partition smallint not null,
+  topic text not null,
+  envelope text not null,
+  data text not null
+);
+
+create table log_offset (
+  consumer text not null,
+  topic text not null,
+  partition smallint not null,
+  "position" bigint not null,
+  written_at timestamp with time zone not null default clock_timestamp()
+);
+
+create table log_producer (
+  source text not null,
+  shard smallint not null,
+  epoch bigint not null
+);
+
+create table log_setting (
+  singleton boolean not null default true,
+  partition_count smallint not null default 8
+);
+
+create table migration (
+  number integer not null,
+  name text not null,
+  checksum text not null,
+  is_breaking boolean not null,
+  applied_at timestamp with time zone not null default clock_timestamp()
+);
+
+create table outbox_cursor (
+  shard smallint not null,
+  epoch bigint not null,
+  n bigint not null,
+  low bigint not null,
+  done int8multirange not null,
+  written_at timestamp with time zone not null default clock_timestamp()
+);
+
+create table outbox_message (
+  "position" bigint not null,
+  written_at timestamp with time zone not null,
+  stream_hash bigint not null,
+  id uuid not null,
+  previous_id uuid,
+  previous_at timestamp with time zone,
+  shard smallint not null,
+  version smallint not null,
+  link_verified boolean not null,
+  source text not null,
+  topic text not null,
+  key text not null,
+  type text not null,
+  data text not null,
+  context jsonb
+) partition by RANGE (written_at);
+
+create table outbox_message_rest (
+  "position" bigint not null,
+  written_at timestamp with time zone not null,
+  stream_hash bigint not null,
+  id uuid not null,
+  previous_id uuid,
+  previous_at timestamp with time zone,
+  shard smallint not null,
+  version smallint not null,
+  link_verified boolean not null,
+  source text not null,
+  topic text not null,
+  key text not null,
+  type text not null,
+  data text not null,
+  context jsonb
+);
+
+create table outbox_setting (
+  singleton boolean not null default true,
+  shard_count smallint not null,
+  lock_namespace integer not null,
+  position_sequences regclass[] not null
+);
+
+create table parked_message (
+  id bigint not null generated always as identity,
+  side text not null,
+  consumer text not null,
+  topic text not null,
+  key text not null,
+  message_id text not null,
+  type text not null,
+  message jsonb not null,
+  state text not null,
+  blocks_key boolean not null default true,
+  attempts integer not null default 0,
+  error_code text,
+  last_error text,
+  first_failed_at timestamp with time zone,
+  last_failed_at timestamp with time zone,
+  next_attempt_at timestamp with time zone,
+  parked_at timestamp with time zone not null default clock_timestamp()
+);
+
+create table participant_action (
+  forward_key text not null,
+  state text not null,
+  answer jsonb,
+  compensation_key text,
+  compensation_answer jsonb,
+  recorded_at timestamp with time zone not null default clock_timestamp()
+);
+
+alter table audit_entry add constraint audit_entry_pkey PRIMARY KEY (id);
+
+alter table claim add constraint claim_pkey PRIMARY KEY (scope, slot);
+
+alter table claim_member add constraint claim_member_pkey PRIMARY KEY (scope, member_id);
+
+alter table inbox_message add constraint inbox_message_pkey PRIMARY KEY (consumer, message_id);
+
+alter table log_offset add constraint log_offset_pkey PRIMARY KEY (consumer, topic, partition, "position");
+
+alter table log_producer add constraint log_producer_pkey PRIMARY KEY (source, shard);
+
+alter table log_setting add constraint log_setting_partition_count_check CHECK (((partition_count >= 1) AND (partition_count <= 256)));
+
+alter table log_setting add constraint log_setting_pkey PRIMARY KEY (singleton);
+
+alter table log_setting add constraint log_setting_singleton_check CHECK (singleton);
+
+alter table migration add constraint migration_pkey PRIMARY KEY (number);
+
+alter table outbox_cursor add constraint outbox_cursor_pkey PRIMARY KEY (shard, epoch, n);
+
+alter table outbox_setting add constraint outbox_setting_pkey PRIMARY KEY (singleton);
+
+alter table outbox_setting add constraint outbox_setting_shard_count_check CHECK (((shard_count >= 1) AND (shard_count <= 64)));
+
+alter table outbox_setting add constraint outbox_setting_singleton_check CHECK (singleton);
+
+alter table parked_message add constraint parked_message_pkey PRIMARY KEY (id);
+
+alter table parked_message add constraint parked_message_side_check CHECK ((side = ANY (ARRAY['relay'::text, 'consumer'::text])));
+
+alter table parked_message add constraint parked_message_side_consumer_message_id_key UNIQUE (side, consumer, message_id);
+
+alter table parked_message add constraint parked_message_state_check CHECK ((state = ANY (ARRAY['retrying'::text, 'dead'::text, 'held'::text])));
+
+alter table participant_action add constraint participant_action_pkey PRIMARY KEY (forward_key);
+
+alter table participant_action add constraint participant_action_state_check CHECK ((state = ANY (ARRAY['done'::text, 'compensated'::text])));
+
+CREATE UNIQUE INDEX audit_entry_pkey ON dure.audit_entry USING btree (id);
+
+CREATE UNIQUE INDEX claim_member_pkey ON dure.claim_member USING btree (scope, member_id);
+
+CREATE UNIQUE INDEX claim_pkey ON dure.claim USING btree (scope, slot);
+
+CREATE UNIQUE INDEX inbox_message_pkey ON dure.inbox_message USING btree (consumer, message_id);
+
+CREATE INDEX inbox_message_received ON dure.inbox_message USING btree (received_at);
+comment on index inbox_message_received is 'dure:maintenance.prune-inbox: the records that are old enough to go';
+
+CREATE INDEX log_message_position ON ONLY dure.log_message USING btree (topic, partition, "position");
+comment on index log_message_position is 'dure:log.read: messages of a topic and partition from a position on';
+
+CREATE INDEX log_message_rest_topic_partition_position_idx ON dure.log_message_rest USING btree (topic, partition, "position");
+
+CREATE UNIQUE INDEX log_offset_pkey ON dure.log_offset USING btree (consumer, topic, partition, "position");
+
+CREATE UNIQUE INDEX log_producer_pkey ON dure.log_producer USING btree (source, shard);
+
+CREATE UNIQUE INDEX log_setting_pkey ON dure.log_setting USING btree (singleton);
+
+CREATE UNIQUE INDEX migration_pkey ON dure.migration USING btree (number);
+
+CREATE UNIQUE INDEX outbox_cursor_pkey ON dure.outbox_cursor USING btree (shard, epoch, n);
+
+CREATE INDEX outbox_message_position ON ONLY dure.outbox_message USING btree (shard, "position");
+comment on index outbox_message_position is 'dure:outbox.read: events of a shard from a position on';
+
+CREATE INDEX outbox_message_rest_shard_position_idx ON dure.outbox_message_rest USING btree (shard, "position");
+
+CREATE INDEX outbox_message_rest_stream_hash_position_idx ON dure.outbox_message_rest USING btree (stream_hash, "position" DESC);
+
+CREATE INDEX outbox_message_stream ON ONLY dure.outbox_message USING btree (stream_hash, "position" DESC);
+comment on index outbox_message_stream is 'outbox_append: the previous event of a stream';
+
+CREATE UNIQUE INDEX outbox_setting_pkey ON dure.outbox_setting USING btree (singleton);
+
+CREATE INDEX parked_message_due ON dure.parked_message USING btree (side, consumer, next_attempt_at) WHERE (state = 'retrying'::text);
+comment on index parked_message_due is 'dure:parked.due: what is to be tried again now';
+
+CREATE INDEX parked_message_key ON dure.parked_message USING btree (side, consumer, topic, key, id);
+comment on index parked_message_key is 'park, resolve: the messages of one parked key in order';
+
+CREATE UNIQUE INDEX parked_message_pkey ON dure.parked_message USING btree (id);
+
+CREATE UNIQUE INDEX parked_message_side_consumer_message_id_key ON dure.parked_message USING btree (side, consumer, message_id);
+
+CREATE UNIQUE INDEX participant_action_pkey ON dure.participant_action USING btree (forward_key);
+
+create sequence audit_entry_id_seq cache 1;
+
+create sequence log_position cache 1;
+
+create sequence outbox_position_0 cache 1;
+
+create sequence outbox_position_1 cache 1;
+
+create sequence outbox_position_2 cache 1;
+
+create sequence outbox_position_3 cache 1;
+
+create sequence outbox_position_4 cache 1;
+
+create sequence outbox_position_5 cache 1;
+
+create sequence outbox_position_6 cache 1;
+
+create sequence outbox_position_7 cache 1;
+
+create sequence parked_message_id_seq cache 1;
+
+create view outbox_status as
+ SELECT m.id,
+    m.topic,
+    m.key,
+    m.type,
+    m.version,
+    m.written_at,
+    m.shard,
+    m."position",
+        CASE
+            WHEN (p.state = 'dead'::text) THEN 'DEAD'::text
+            WHEN (p.id IS NOT NULL) THEN 'PARKED'::text
+            WHEN ((m."position" <= COALESCE(c.low, (0)::bigint)) OR (c.done @> m."position")) THEN 'PUBLISHED'::text
+            ELSE 'PENDING'::text
+        END AS state,
+    COALESCE(p.attempts, 0) AS attempts,
+    p.last_error
+   FROM ((dure.outbox_message m
+     LEFT JOIN ( SELECT DISTINCT ON (outbox_cursor.shard) outbox_cursor.shard,
+            outbox_cursor.low,
+            outbox_cursor.done
+           FROM dure.outbox_cursor
+          ORDER BY outbox_cursor.shard, outbox_cursor.epoch DESC, outbox_cursor.n DESC) c ON ((c.shard = m.shard)))
+     LEFT JOIN dure.parked_message p ON (((p.side = 'relay'::text) AND (p.consumer = m.source) AND (p.message_id = (m.id)::text))));
+
+CREATE OR REPLACE FUNCTION dure.claim_heartbeat(p_scope text, p_member uuid, p_lease_ms integer, p_slots smallint, p_join boolean)
+ RETURNS TABLE(slot smallint, epoch bigint, surplus boolean, members integer)
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_members integer;
+  v_rank integer;
+  v_share integer;
+begin
+  -- Exclusive: a write that checked its epoch under the shared lock has committed before this goes on.
+  perform pg_advisory_xact_lock(claim_lock_key(p_scope));
+  if p_join then
+    insert into claim_member (scope, member_id, lease_until)
+    values (p_scope, p_member, clock_timestamp() + p_lease_ms * interval '1 ms')
+    -- A member that does not know whether it had joined says so again.
+    on conflict (scope, member_id) do update set lease_until = excluded.lease_until;
+    insert into claim (scope, slot)
+    select p_scope, s from generate_series(0, p_slots - 1) s on conflict do nothing;
+  else
+    update claim_member m set lease_until = clock_timestamp() + p_lease_ms * interval '1 ms'
+    where m.scope = p_scope and m.member_id = p_member and m.lease_until > clock_timestamp();
+    if not found then
+      return;
+    end if;
+  end if;
+  delete from claim_member m where m.scope = p_scope and m.lease_until <= clock_timestamp();
+  update claim c set member_id = null
+  where c.scope = p_scope and c.member_id is not null
+    and not exists (
+      select 1 from claim_member m where m.scope = p_scope and m.member_id = c.member_id
+    );
+  select count(*), count(*) filter (where m.member_id < p_member) into v_members, v_rank
+  from claim_member m where m.scope = p_scope;
+  v_share := p_slots / v_members + case when v_rank < p_slots % v_members then 1 else 0 end;
+  update claim c set member_id = p_member, epoch = c.epoch + 1
+  where c.scope = p_scope and c.slot in (
+    select f.slot from claim f
+    where f.scope = p_scope and f.member_id is null and f.slot < p_slots
+    order by f.slot
+    limit greatest(0, v_share - (
+      select count(*) from claim h where h.scope = p_scope and h.member_id = p_member
+    ))
+  );
+  return query
+    select c.slot, c.epoch, row_number() over (order by c.slot) > v_share, v_members
+    from claim c where c.scope = p_scope and c.member_id = p_member
+    order by c.slot;
+  if not found then
+    -- A member without a slot is alive all the same: slot -1 says so.
+    return query select (-1)::smallint, 0::bigint, false, v_members;
+  end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.claim_lock_key(p_scope text)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  select hashtextextended('dure.claim:' || p_scope, 0)
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.claim_release(p_scope text, p_member uuid, p_slots smallint[], p_leave boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  perform pg_advisory_xact_lock(claim_lock_key(p_scope));
+  update claim c set member_id = null
+  where c.scope = p_scope and c.member_id = p_member and (p_leave or c.slot = any (p_slots));
+  if p_leave then
+    delete from claim_member m where m.scope = p_scope and m.member_id = p_member;
+  end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.inbox_receive(p_consumer text, p_ids text[], p_topics text[], p_keys text[], p_previous text[])
+ RETURNS TABLE(fresh text[], parked text[], known text[])
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  -- Sorted: two consumers of overlapping batches wait for each other in one order.
+  with inserted as (
+    insert into inbox_message (consumer, message_id)
+    select p_consumer, i from unnest(p_ids) i order by i
+    on conflict do nothing
+    returning message_id
+  )
+  select coalesce(array_agg(message_id), '{}') into fresh from inserted;
+  select coalesce(array_agg(distinct m.topic || chr(31) || m.key), '{}') into parked
+  from unnest(p_topics, p_keys) as k (topic, key)
+  join parked_message m
+    on m.side = 'consumer' and m.consumer = p_consumer and m.topic = k.topic and m.key = k.key
+    and m.blocks_key;
+  select coalesce(array_agg(i.message_id), '{}') into known
+  from inbox_message i
+  where i.consumer = p_consumer and i.message_id = any (p_previous);
+  return next;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.log_append(p_topics text[], p_keys text[], p_envelopes text[], p_datas text[], p_sources text[], p_shards smallint[], p_epochs bigint[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_partitions smallint;
+  v_partition smallint;
+  v_stale record;
+begin
+  select partition_count into strict v_partitions from log_setting;
+  for v_partition in
+    select distinct ((hashtextextended(k, 0) & 9223372036854775807) % v_partitions)::smallint
+    from unnest(p_keys) k order by 1
+  loop
+    perform pg_advisory_xact_lock(hashtextextended('dure.log:' || current_schema() || v_partition, 0));
+  end loop;
+  -- After the locks: a producer that was replaced while it waited is seen to be old.
+  insert into log_producer as p (source, shard, epoch)
+  select f.source, f.shard, f.epoch from unnest(p_sources, p_shards, p_epochs) as f (source, shard, epoch)
+  where not exists (
+    select 1 from log_producer e where e.source = f.source and e.shard = f.shard and e.epoch >= f.epoch
+  )
+  order by 1, 2
+  on conflict (source, shard) do update set epoch = greatest(p.epoch, excluded.epoch);
+  select f.source, f.shard, f.epoch, p.epoch as newer into v_stale
+  from unnest(p_sources, p_shards, p_epochs) as f (source, shard, epoch)
+  join log_producer p on p.source = f.source and p.shard = f.shard and p.epoch > f.epoch
+  limit 1;
+  if found then
+    raise exception 'shard % of % was taken over: epoch % is older than %',
+      v_stale.shard, v_stale.source, v_stale.epoch, v_stale.newer using errcode = 'DU003';
+  end if;
+  insert into log_message (position, appended_at, partition, topic, envelope, data)
+  select nextval('log_position'), clock_timestamp(), m.partition, m.topic, m.envelope, m.data
+  from (
+    select ((hashtextextended(t.key, 0) & 9223372036854775807) % v_partitions)::smallint as partition,
+      t.topic, t.envelope, t.data
+    from unnest(p_topics, p_keys, p_envelopes, p_datas) with ordinality as t (topic, key, envelope, data, n)
+    order by t.n
+  ) m;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.outbox_advance(p_scope text, p_member uuid, p_shards smallint[], p_epochs bigint[], p_ns bigint[], p_lows bigint[], p_dones text[], p_parked jsonb, p_resolved bigint[])
+ RETURNS smallint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_fenced smallint[];
+begin
+  -- Shared: a take-over waits until this commits, and then reads what this wrote.
+  perform pg_advisory_xact_lock_shared(claim_lock_key(p_scope));
+  select coalesce(array_agg(a.shard), '{}') into v_fenced
+  from unnest(p_shards, p_epochs) as a (shard, epoch)
+  where not exists (
+    select 1 from claim c
+    where c.scope = p_scope and c.slot = a.shard and c.epoch = a.epoch and c.member_id = p_member
+  );
+  insert into outbox_cursor (shard, epoch, n, low, done)
+  select a.shard, a.epoch, a.n, a.low, a.done::int8multirange
+  from unnest(p_shards, p_epochs, p_ns, p_lows, p_dones) as a (shard, epoch, n, low, done)
+  where a.shard <> all (v_fenced);
+  if p_parked is not null then
+    perform park('relay', p ->> 'consumer', p -> 'message', p -> 'failure', (p ->> 'skips')::boolean)
+    from (select p from jsonb_array_elements(p_parked) with ordinality as e (p, n) order by n) ordered
+    where (p ->> 'shard')::smallint <> all (v_fenced);
+  end if;
+  perform parked_resolve(r) from unnest(p_resolved) r;
+  return v_fenced;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.outbox_append(p_source text, p_events jsonb, p_is_in_transaction boolean)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_setting outbox_setting;
+  v_event record;
+  v_lock record;
+  v_previous record;
+  v_verified boolean;
+  v_count integer := 0;
+begin
+  -- A transaction that has written has an id; a statement that is alone in its own has none yet. Without one
+  -- nothing tells here, and nothing is written: the caller proves it by a statement that needs a transaction.
+  -- (The two timestamps do not tell: in the extended protocol they differ for a lone statement too.)
+  if not p_is_in_transaction and pg_current_xact_id_if_assigned() is null then
+    return -1;
+  end if;
+  select * into strict v_setting from outbox_setting;
+  -- Numeric order: two transactions that emit for the same keys take their locks in one order. Text order
+  -- would deadlock where the hashes of two keys collide.
+  for v_lock in
+    select distinct
+      (hash & 9223372036854775807) % v_setting.shard_count as shard,
+      ((hash >> 24) & 2147483647)::integer as lock
+    from (
+      select hashtextextended((e ->> 'topic') || chr(31) || (e ->> 'key'), 0) as hash
+      from jsonb_array_elements(p_events) e
+    ) hashes
+    order by 1, 2
+  loop
+    v_count := v_count + 1;
+    if v_count > 1000 then
+      raise exception 'a transaction may emit for at most 1,000 keys, this one has more'
+        using errcode = 'DU002', hint = 'Split the work: each lock takes a place in the shared lock table.';
+    end if;
+    perform pg_advisory_xact_lock(v_setting.lock_namespace + v_lock.shard::integer, v_lock.lock);
+  end loop;
+  -- Elsewhere the snapshot is older than the lock and the look-up is blind.
+  v_verified := current_setting('transaction_isolation') = 'read committed';
+  v_count := 0;
+  for v_event in
+    select
+      hashtextextended(e.topic || chr(31) || e.key, 0) as hash, e.id, e.topic, e.key, e.type, e.version, e.data, e.context
+    from jsonb_to_recordset(p_events) as e (
+      id uuid, topic text, key text, type text, version smallint, data text, context jsonb
+    )
+  loop
+    select m.id, m.written_at into v_previous
+    from outbox_message m
+    where m.stream_hash = v_event.hash and m.topic = v_event.topic and m.key = v_event.key
+      and m.source = p_source
+    order by m.position desc limit 1;
+    insert into outbox_message (
+      position, written_at, stream_hash, id, previous_id, previous_at, shard, version, link_verified,
+      source, topic, key, type, data, context
+    ) values (
+      nextval(v_setting.position_sequences[(v_event.hash & 9223372036854775807) % v_setting.shard_count + 1]),
+      clock_timestamp(), v_event.hash, v_event.id, v_previous.id, v_previous.written_at,
+      (v_event.hash & 9223372036854775807) % v_setting.shard_count, v_event.version, v_verified,
+      p_source, v_event.topic, v_event.key, v_event.type, v_event.data, v_event.context
+    );
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.outbox_rebase(p_shard smallint)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_sequence regclass;
+  v_cursor outbox_cursor;
+  v_head bigint;
+  v_base bigint;
+  v_count bigint;
+begin
+  -- No relay can record progress, and no writer can write, until this is over.
+  perform pg_advisory_xact_lock(claim_lock_key('outbox'));
+  lock table outbox_message in share row exclusive mode;
+  select position_sequences[p_shard + 1] into strict v_sequence from outbox_setting;
+  select * into v_cursor from outbox_cursor where shard = p_shard order by epoch desc, n desc limit 1;
+  v_head := greatest(coalesce(v_cursor.low, 0), coalesce(upper(range_merge(v_cursor.done)) - 1, 0));
+  select greatest(v_head, coalesce(max(position), 0), coalesce(pg_sequence_last_value(v_sequence), 0))
+    into v_base from outbox_message where shard = p_shard;
+  -- The last cursor row was written after everything that it calls done: what is younger is not published.
+  update outbox_message m set position = v_base + h.n
+  from (
+    select tableoid as part, ctid as place, row_number() over (order by position, written_at) as n
+    from outbox_message
+    where shard = p_shard and position <= v_head and written_at > v_cursor.written_at
+  ) h
+  where m.tableoid = h.part and m.ctid = h.place;
+  get diagnostics v_count = row_count;
+  perform setval(v_sequence, greatest(1, v_base + v_count));
+  return v_count;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.park(p_side text, p_consumer text, p_message jsonb, p_failure jsonb, p_skips boolean)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_state text;
+begin
+  perform parked_key_lock(p_side, p_consumer, p_message ->> 'topic', p_message ->> 'key');
+  if p_failure is null then
+    v_state := case when exists (
+      select 1 from parked_message m
+      where m.side = p_side and m.consumer = p_consumer
+        and m.topic = p_message ->> 'topic' and m.key = p_message ->> 'key' and m.blocks_key
+    ) then 'held' else 'retrying' end;
+  else
+    v_state := case when (p_failure ->> 'isFinal')::boolean then 'dead' else 'retrying' end;
+  end if;
+  insert into parked_message (
+    side, consumer, topic, key, message_id, type, message, state, blocks_key, attempts,
+    error_code, last_error, first_failed_at, last_failed_at, next_attempt_at
+  ) values (
+    p_side, p_consumer, p_message ->> 'topic', p_message ->> 'key', p_message ->> 'id',
+    p_message ->> 'type', p_message, v_state, not (v_state = 'dead' and p_skips),
+    case when p_failure is null then 0 else 1 end, p_failure ->> 'code', p_failure ->> 'error',
+    case when p_failure is not null then clock_timestamp() end,
+    case when p_failure is not null then clock_timestamp() end,
+    clock_timestamp() + coalesce((p_failure ->> 'retryInMs')::integer, 0) * interval '1 ms'
+  ) on conflict do nothing;
+  return v_state;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.parked_fail(p_id bigint, p_failure jsonb, p_skips boolean)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_row parked_message;
+begin
+  update parked_message m set
+    attempts = m.attempts + 1,
+    state = case when (p_failure ->> 'isFinal')::boolean then 'dead' else 'retrying' end,
+    blocks_key = not ((p_failure ->> 'isFinal')::boolean and p_skips),
+    error_code = p_failure ->> 'code',
+    last_error = p_failure ->> 'error',
+    first_failed_at = coalesce(m.first_failed_at, clock_timestamp()),
+    last_failed_at = clock_timestamp(),
+    next_attempt_at = clock_timestamp() + coalesce((p_failure ->> 'retryInMs')::integer, 0) * interval '1 ms'
+  where m.id = p_id and m.state = 'retrying'
+  returning * into v_row;
+  if not found then
+    return null;
+  end if;
+  if not v_row.blocks_key then
+    perform parked_key_lock(v_row.side, v_row.consumer, v_row.topic, v_row.key);
+    perform parked_promote(v_row.side, v_row.consumer, v_row.topic, v_row.key);
+  end if;
+  return v_row.state;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.parked_key_lock(p_side text, p_consumer text, p_topic text, p_key text)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  select pg_advisory_xact_lock(
+    hashtextextended('dure.parked:' || p_side || chr(31) || p_consumer || chr(31) || p_topic || chr(31) || p_key, 0)
+  )
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.parked_promote(p_side text, p_consumer text, p_topic text, p_key text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+  update parked_message m set state = 'retrying', next_attempt_at = clock_timestamp()
+  where m.id = (
+    select min(h.id) from parked_message h
+    where h.side = p_side and h.consumer = p_consumer and h.topic = p_topic and h.key = p_key
+      and h.blocks_key
+  ) and m.state = 'held'
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.parked_resolve(p_id bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_row parked_message;
+begin
+  select * into v_row from parked_message where id = p_id;
+  if not found then
+    return false;
+  end if;
+  perform parked_key_lock(v_row.side, v_row.consumer, v_row.topic, v_row.key);
+  delete from parked_message where id = p_id;
+  if not found then
+    return false;
+  end if;
+  perform parked_promote(v_row.side, v_row.consumer, v_row.topic, v_row.key);
+  return true;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.partition_create(p_table text, p_day date)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  if to_regclass(format('%I.%I', current_schema(), p_table || to_char(p_day, '_YYYYMMDD'))) is not null then
+    return true;
+  end if;
+  set local lock_timeout = '50ms';
+  execute format(
+    'create table %I.%I partition of %I.%I for values from (%L) to (%L)',
+    current_schema(), p_table || to_char(p_day, '_YYYYMMDD'), current_schema(), p_table,
+    p_day::timestamp at time zone 'UTC', (p_day + 1)::timestamp at time zone 'UTC'
+  );
+  return true;
+exception
+  when check_violation or duplicate_table or lock_not_available then
+    return false;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.partition_drop(p_table text, p_partition text, p_blocked_by text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_is_needed boolean;
+begin
+  set local lock_timeout = '50ms';
+  execute format('lock table only %I.%I in access exclusive mode', current_schema(), p_table);
+  execute format('lock table only %I.%I in access exclusive mode', current_schema(), p_partition);
+  execute format(p_blocked_by, current_schema(), p_partition) into v_is_needed;
+  if v_is_needed then
+    return false;
+  end if;
+  execute format('drop table %I.%I', current_schema(), p_partition);
+  return true;
+exception
+  when lock_not_available then
+    return false;
+end
+$function$
+;
