@@ -267,8 +267,8 @@ export class Dure<Client = unknown> {
 
   /**
    * Stops taking, finishes or hands back what is under way, and resolves to whether all of it was done
-   * within `withinMs` (default 10,000). What was not done is done again by whoever comes next. Your pools
-   * are yours to end afterwards.
+   * within `withinMs` (default 10,000). What was not done is done again by whoever comes next. Close
+   * the transport and end your pools afterwards, in this order: both are yours.
    */
   async stop(options?: { readonly withinMs?: number }): Promise<boolean> {
     this.#stop ??= new AbortController();
