@@ -1,8 +1,8 @@
 import type { Clock } from "dure";
 import type { Pool } from "pg";
+import type { ParticipantFaultInjector } from "../chassis/participant-faults.ts";
 import * as sql from "./delivery-sql.ts";
 import type { CarrierOutcome } from "./domain.ts";
-import type { FaultInjector } from "./faults.ts";
 
 /** Whoever takes the parcels: outside the shop, slow at times, and not always willing. */
 export interface Carrier {
@@ -18,7 +18,11 @@ export interface Carrier {
 }
 
 /** A carrier in this process, with a book of its own and faults to order. */
-export function createFakeCarrier(pool: Pool, faults: FaultInjector, clock: Clock): Carrier {
+export function createFakeCarrier(
+  pool: Pool,
+  faults: ParticipantFaultInjector,
+  clock: Clock,
+): Carrier {
   return {
     async book({ key, orderId }, signal) {
       const mishap = faults.next();

@@ -1,12 +1,12 @@
 import { systemClock } from "dure";
 import type { Clock } from "dure";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { startUnderTest } from "../chassis/testing/service-under-test.ts";
+import type { ServiceUnderTest } from "../chassis/testing/service-under-test.ts";
 import { userToken } from "../chassis/testing/test-server.ts";
 import { StockReserved } from "../contracts/events.ts";
 import type { ParticipantFaults } from "../contracts/http/faults.ts";
 import { DeliveriesPage, TimelinePart } from "../contracts/http/internal.ts";
-import { startUnderTest } from "./testing/service-under-test.ts";
-import type { ServiceUnderTest } from "./testing/service-under-test.ts";
 import { startDelivery } from "./main.ts";
 
 let shop: ServiceUnderTest;

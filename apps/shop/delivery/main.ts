@@ -2,21 +2,22 @@ import { systemClock } from "dure";
 import type { Clock } from "dure";
 import { Gauge } from "prom-client";
 import { createAuthenticator } from "../chassis/auth.ts";
+import { createClaimWorker } from "../chassis/claim-worker.ts";
 import type { RunningService, ServiceConfig } from "../chassis/config.ts";
 import { createDatabasePool, databaseReadiness } from "../chassis/database.ts";
 import { createHttpServer } from "../chassis/http-server.ts";
 import { createLogger } from "../chassis/logger.ts";
 import { createMessaging, exposeMessagingMetrics } from "../chassis/messaging.ts";
 import { migrate } from "../chassis/migrate.ts";
+import { registerParticipantFaultsRoute } from "../chassis/participant-faults-route.ts";
+import { createParticipantFaultInjector } from "../chassis/participant-faults.ts";
 import { startService } from "../chassis/start-service.ts";
 import { shopEvents } from "../contracts/events.ts";
 import { createFakeCarrier } from "./carrier.ts";
 import { createDeliveryDesk, renewEveryMs } from "./deliveries.ts";
-import { createFaultInjector } from "./faults.ts";
 import { registerHandlers } from "./handlers.ts";
 import { countPendingDeliveries } from "./reports.ts";
-import { registerDemoRoutes, registerInternalRoutes } from "./routes.ts";
-import { createWorker } from "./worker.ts";
+import { registerInternalRoutes } from "./routes.ts";
 
 /** How many parcels are booked at the same time. */
 const bookingsMax = 16;
@@ -42,13 +43,19 @@ export function startDelivery(
       readiness: [databaseReadiness(pool)],
     });
     const dure = await createMessaging({ config, pool, contracts: shopEvents, logger, resources });
-    const faults = createFaultInjector(clock);
+    const faults = createParticipantFaultInjector(clock);
     const carrier = createFakeCarrier(pool, faults, clock);
     const desk = createDeliveryDesk({ pool, dure, carrier, clock });
-    const worker = createWorker({ ...desk, concurrency: bookingsMax, renewEveryMs, clock, logger });
+    const worker = createClaimWorker({
+      ...desk,
+      concurrency: bookingsMax,
+      renewEveryMs,
+      clock,
+      logger,
+    });
     registerHandlers(dure, () => worker.wake());
     registerInternalRoutes(server.app, pool);
-    if (config.demo) registerDemoRoutes(server.app, faults);
+    if (config.demo) registerParticipantFaultsRoute(server.app, faults);
     exposeMessagingMetrics(dure, server.metrics);
     new Gauge({
       name: "delivery_pending_deliveries",

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Principal } from "../chassis/principal.ts";
+import { eventually, startUnderTest } from "../chassis/testing/service-under-test.ts";
+import type { ServiceUnderTest } from "../chassis/testing/service-under-test.ts";
 import { userToken } from "../chassis/testing/test-server.ts";
 import { DeliveryFailed, DeliveryStarted, PaymentCompleted } from "../contracts/events.ts";
 import { ReservationsPage, StockPage, TimelinePart } from "../contracts/http/internal.ts";
 import { startInventory } from "./main.ts";
-import { eventually, startUnderTest } from "./testing/service-under-test.ts";
-import type { ServiceUnderTest } from "./testing/service-under-test.ts";
 
 let shop: ServiceUnderTest;
 const merchant: Principal = { userId: "mia", roles: ["merchant"] };

@@ -1,7 +1,7 @@
 import type { Clock } from "dure";
 import type { Logger } from "pino";
+import type { ParticipantFaultInjector } from "../chassis/participant-faults.ts";
 import type { Channel } from "./domain.ts";
-import type { FaultInjector } from "./faults.ts";
 
 /** One message to one person. */
 export interface Letter {
@@ -26,7 +26,7 @@ export type SendChannels = Readonly<Record<Channel, SendChannel>>;
 
 /** What the fake channels need. */
 export interface FakeChannelsOptions {
-  readonly faults: FaultInjector;
+  readonly faults: ParticipantFaultInjector;
   readonly clock: Clock;
   readonly logger: Logger;
 }

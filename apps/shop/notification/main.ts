@@ -2,22 +2,23 @@ import { systemClock } from "dure";
 import type { Clock } from "dure";
 import { Gauge } from "prom-client";
 import { createAuthenticator } from "../chassis/auth.ts";
+import { createClaimWorker } from "../chassis/claim-worker.ts";
 import type { RunningService, ServiceConfig } from "../chassis/config.ts";
 import { createDatabasePool, databaseReadiness } from "../chassis/database.ts";
 import { createHttpServer } from "../chassis/http-server.ts";
 import { createLogger } from "../chassis/logger.ts";
 import { createMessaging, exposeMessagingMetrics } from "../chassis/messaging.ts";
 import { migrate } from "../chassis/migrate.ts";
+import { registerParticipantFaultsRoute } from "../chassis/participant-faults-route.ts";
+import { createParticipantFaultInjector } from "../chassis/participant-faults.ts";
 import { startService } from "../chassis/start-service.ts";
 import { shopEvents } from "../contracts/events.ts";
 import { createFakeChannels } from "./channels.ts";
 import type { SendChannels } from "./channels.ts";
-import { createFaultInjector } from "./faults.ts";
 import { registerHandlers } from "./handlers.ts";
 import { createOutgoing, renewEveryMs } from "./outgoing.ts";
 import { countUnsent } from "./reports.ts";
-import { registerDemoRoutes, registerInternalRoutes } from "./routes.ts";
-import { createWorker } from "./worker.ts";
+import { registerInternalRoutes } from "./routes.ts";
 
 /** How many notifications are sent at the same time. */
 const sendingsMax = 16;
@@ -44,14 +45,14 @@ export function startNotification(
       readiness: [databaseReadiness(pool)],
     });
     const dure = await createMessaging({ config, pool, contracts: shopEvents, logger, resources });
-    const faults = createFaultInjector(clock);
+    const faults = createParticipantFaultInjector(clock);
     const fakes = createFakeChannels({ faults, clock, logger });
     const outgoing = createOutgoing(pool, { ...fakes, ...channels }, clock);
     const limits = { concurrency: sendingsMax, renewEveryMs };
-    const worker = createWorker({ ...outgoing, ...limits, clock, logger });
+    const worker = createClaimWorker({ ...outgoing, ...limits, clock, logger });
     registerHandlers(dure, () => worker.wake());
     registerInternalRoutes(server.app, pool);
-    if (config.demo) registerDemoRoutes(server.app, faults);
+    if (config.demo) registerParticipantFaultsRoute(server.app, faults);
     exposeMessagingMetrics(dure, server.metrics);
     new Gauge({
       name: "notification_unsent_notifications",

@@ -1,6 +1,8 @@
 import { systemClock } from "dure";
 import type { Clock } from "dure";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { startUnderTest } from "../chassis/testing/service-under-test.ts";
+import type { ServiceUnderTest } from "../chassis/testing/service-under-test.ts";
 import { userToken } from "../chassis/testing/test-server.ts";
 import { OrderCanceled, OrderCompleted } from "../contracts/events.ts";
 import type { ParticipantFaults } from "../contracts/http/faults.ts";
@@ -8,8 +10,6 @@ import { TimelinePart } from "../contracts/http/internal.ts";
 import type { Letter, SendChannel } from "./channels.ts";
 import { startNotification } from "./main.ts";
 import { notificationsSchema } from "./reports.ts";
-import { startUnderTest } from "./testing/service-under-test.ts";
-import type { ServiceUnderTest } from "./testing/service-under-test.ts";
 
 let shop: ServiceUnderTest;
 /** Rests after failures are as long as chance says: not at all. */

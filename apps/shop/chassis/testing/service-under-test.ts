@@ -3,14 +3,14 @@ import type { Dure, EventDefinition, Message, Transport } from "dure";
 import { migrate, postgresStore, postgresTransport } from "dure/postgres";
 import type { Pool, PoolClient } from "pg";
 import { vi } from "vitest";
-import { portOffsets } from "../../chassis/config.ts";
-import type { RunningService, ServiceConfig, ServiceName } from "../../chassis/config.ts";
-import { delegationHeaders } from "../../chassis/principal.ts";
-import type { Principal } from "../../chassis/principal.ts";
-import { createServiceTokens } from "../../chassis/service-token.ts";
-import { createTestDatabase } from "../../chassis/testing/test-database.ts";
-import { testAuth } from "../../chassis/testing/test-server.ts";
 import { shopEvents } from "../../contracts/events.ts";
+import { portOffsets } from "../config.ts";
+import type { RunningService, ServiceConfig, ServiceName } from "../config.ts";
+import { delegationHeaders } from "../principal.ts";
+import type { Principal } from "../principal.ts";
+import { createServiceTokens } from "../service-token.ts";
+import { createTestDatabase } from "./test-database.ts";
+import { testAuth } from "./test-server.ts";
 
 /** An answer with its body read. */
 export interface Answer {

@@ -1,9 +1,9 @@
 import { systemClock } from "dure";
 import type { Clock } from "dure";
 import { expect, test } from "vitest";
-import { createLogger } from "../chassis/logger.ts";
-import { createWorker } from "./worker.ts";
-import type { WorkerOptions } from "./worker.ts";
+import { createClaimWorker } from "./claim-worker.ts";
+import type { ClaimWorkerOptions } from "./claim-worker.ts";
+import { createLogger } from "./logger.ts";
 
 const logger = createLogger({ service: "delivery", level: "silent" });
 
@@ -11,9 +11,9 @@ const logger = createLogger({ service: "delivery", level: "silent" });
 const poll = <T>(ask: () => T) => expect.poll(ask, { timeout: 10_000 });
 
 /** A worker over a list; every piece waits for its gate. */
-function workerOver(items: number[], options: Partial<WorkerOptions<number>> = {}) {
+function workerOver(items: number[], options: Partial<ClaimWorkerOptions<number>> = {}) {
   const gates = new Map<number, PromiseWithResolvers<void>>();
-  const worker = createWorker<number>({
+  const worker = createClaimWorker<number>({
     concurrency: 3,
     claim: async (limit) => items.splice(0, limit),
     work: (item) => {

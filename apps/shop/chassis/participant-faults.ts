@@ -8,7 +8,7 @@ export interface Mishap {
 }
 
 /** The faults in force, and the dice that they are thrown with. */
-export interface FaultInjector {
+export interface ParticipantFaultInjector {
   /** Takes the place of all faults before. */
   replace(faults: ParticipantFaults): void;
   /** Throws the dice for one call. */
@@ -16,7 +16,9 @@ export interface FaultInjector {
 }
 
 /** Starts without any faults. */
-export function createFaultInjector(clock: Pick<Clock, "random">): FaultInjector {
+export function createParticipantFaultInjector(
+  clock: Pick<Clock, "random">,
+): ParticipantFaultInjector {
   let faults: ParticipantFaults = {};
   const happens = (rate: number | undefined): boolean =>
     rate !== undefined && clock.random() < rate;

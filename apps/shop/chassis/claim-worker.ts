@@ -2,7 +2,7 @@ import type { Clock } from "dure";
 import type { Logger } from "pino";
 
 /** Work that lies in a table, and what to do with a piece of it. */
-export interface WorkerOptions<Item> {
+export interface ClaimWorkerOptions<Item> {
   /** Pieces under way at the same time. */
   readonly concurrency: number;
   /** Takes up to so many due pieces, which nobody else gets until the claim runs out. */
@@ -21,7 +21,7 @@ export interface WorkerOptions<Item> {
 }
 
 /** Works until it is stopped. */
-export interface Worker {
+export interface ClaimWorker {
   start(): void;
   /**
    * Says that there may be work soon: whoever writes it says so before the commit, and the worker
@@ -36,7 +36,7 @@ const idleMsMin = 5;
 const idleMsMax = 500;
 
 /** A bounded worker over a table; several instances share the work by their claims. */
-export function createWorker<Item>(options: WorkerOptions<Item>): Worker {
+export function createClaimWorker<Item>(options: ClaimWorkerOptions<Item>): ClaimWorker {
   const { concurrency, clock, logger } = options;
   const stopping = new AbortController();
   const underWay = new Map<Item, Promise<void>>();
