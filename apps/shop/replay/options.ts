@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { join, resolve } from "node:path";
 import {
   callersPath,
@@ -70,7 +71,7 @@ export function readReplayOptions(args: readonly string[]): ReplayOptions | unde
   const data = textOf("data", values["data"]);
   const folder = data === undefined ? resolve(".dure") : callersPath(data);
   const seedMax = 999_999_999;
-  const randomSeed = Math.floor(Math.random() * seedMax);
+  const randomSeed = randomInt(seedMax);
   const seed = wholeNumber("seed", values["seed"], { min: 0, max: seedMax, fallback: randomSeed });
   return {
     file: callersPath(file),

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { systemClock } from "../chassis/clock.ts";
 import { portOffsets } from "../chassis/config.ts";
 import type { ServiceName } from "../chassis/config.ts";
 import { orderPageSchema } from "../contracts/http/orders.ts";
@@ -38,7 +39,7 @@ export async function runReplay(url: string, plan: Plan, options: ReplayOptions)
   const { products } = plan;
   const before = await putStock(client, url, { products, stock: options.stock });
 
-  const startedAt = Date.now();
+  const startedAt = systemClock.now().getTime();
   const progress = createProgress(process.stdout);
   const waitFor = async (
     posted: readonly PostedOrder[],

@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { z } from "zod";
 import { demoTokenSchema } from "../contracts/http/demo-token.ts";
@@ -80,7 +81,10 @@ export function createShopClient(options: ShopClientOptions): ShopClient {
       const result = await sendOnce(call, token);
       if (result.kind === "answer") return result.answer;
       const backoffMs = Math.min(backoffMaxMs, backoffMinMs * 2 ** (attempt - 1));
-      const waitMs = Math.max(result.retryAfterMs, backoffMs * (0.5 + Math.random() / 2));
+      const waitMs = Math.max(
+        result.retryAfterMs,
+        randomInt(Math.ceil(backoffMs / 2), backoffMs + 1),
+      );
       if (performance.now() + waitMs > deadline) {
         const what = `${call.method ?? "GET"} ${call.url}${call.path}`;
         throw new Error(`${what} failed ${attempt} times, at last: ${result.why}`);

@@ -1,10 +1,12 @@
 /** Whatever is sent to the public API is refused with a reason, never with a 500, and changes nothing. */
 import { SignJWT } from "jose";
+import { randomUUID } from "node:crypto";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { systemClock } from "../chassis/clock.ts";
 import { demoTokenSchema } from "../contracts/http/demo-token.ts";
 import { startEmbeddedShop } from "./embedded-shop.ts";
 import type { RunningShop } from "./embedded-shop.ts";
@@ -164,7 +166,7 @@ describe("bodies of POST /orders", () => {
     ["a number", () => 42],
     ["nothing", () => undefined],
   ])("%s is refused", async (_, body) => {
-    const sent = { method: "POST", key: `bad-${Math.random()}`, body: body() };
+    const sent = { method: "POST", key: randomUUID(), body: body() };
     await expectProblem(await send(sent), 400, "VALIDATION_FAILED");
   });
 
@@ -222,7 +224,7 @@ describe("bodies of POST /orders", () => {
       "PAYMENT_FLOW_NOT_SUPPORTED",
     ],
   ])("%s: the right code", async (_, sent, status, code) => {
-    const answer = await send({ method: "POST", key: `bad-${Math.random()}`, ...sent() });
+    const answer = await send({ method: "POST", key: randomUUID(), ...sent() });
     await expectProblem(answer, status, code);
   });
 });
@@ -306,7 +308,7 @@ describe("tokens", () => {
       .setProtectedHeader({ alg: "HS256" })
       .setIssuer(options.issuer ?? "dure-shop")
       .setSubject("ada")
-      .setExpirationTime(Math.floor(Date.now() / 1000) + (options.seconds ?? 60))
+      .setExpirationTime(Math.floor(systemClock.now().getTime() / 1000) + (options.seconds ?? 60))
       .sign(key);
   };
   const unsigned = (): string => {
@@ -339,7 +341,7 @@ describe("tokens", () => {
   ])("%s: 401 for reading and for writing", async (_, make) => {
     const token = await make();
     await expectProblem(await send({ token }), 401, "UNAUTHENTICATED");
-    const write = { token, method: "POST", key: `bad-${Math.random()}`, body: order() };
+    const write = { token, method: "POST", key: randomUUID(), body: order() };
     await expectProblem(await send(write), 401, "UNAUTHENTICATED");
   });
 });

@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { createServer } from "node:net";
 import { portOffsets } from "../chassis/config.ts";
 import { SetupError } from "./setup-error.ts";
@@ -35,10 +36,10 @@ export async function assertPortsAreFree(host: string, ports: readonly number[])
 }
 
 /** A base port whose whole range is free at the moment; somebody may still take one before us. */
-export async function findFreeBasePort(random: () => number = Math.random): Promise<number> {
+export async function findFreeBasePort(): Promise<number> {
   for (let attempt = 0; attempt < 50; attempt += 1) {
     // Below the range from which the system hands out ports to clients.
-    const base = 10_000 + Math.floor(random() * 500) * 40;
+    const base = 10_000 + randomInt(500) * 40;
     const ports = [...servicePorts(base), base + postgresPortOffset];
     const errors = await Promise.all(ports.map((port) => bindOnce("127.0.0.1", port)));
     if (errors.every((error) => error === undefined)) return base;
