@@ -28,13 +28,25 @@ export function outboxSql(schema: string): OutboxSql {
       select coalesce(pg_sequence_last_value(p.sequence), 0)::text as last
       from ${schema}.outbox_setting s, unnest(s.position_sequences) with ordinality as p (sequence, n)
       order by p.n`,
+    // By both of its names: a writer may get a transaction id later, and a prepared one has only that after a
+    // restart of the server. Whoever is known by one of them is still there.
     writers: `/* dure:outbox.writers */
-      select (l.classid::bigint - s.lock_namespace)::integer as shard, l.virtualtransaction as writer
-      from ${schema}.outbox_setting s
-      join pg_locks l
-        on l.locktype = 'advisory' and l.objsubid = 2 and l.granted
-        and l.database = (select oid from pg_database where datname = current_database())
-        and l.classid::bigint - s.lock_namespace = any ($1::bigint[])`,
+      with held as materialized (
+        select locktype, classid, objsubid, database, virtualtransaction, transactionid, mode
+        from pg_locks where granted and locktype in ('advisory', 'transactionid')
+      ), writer as (
+        select (h.classid::bigint - s.lock_namespace)::integer as shard, h.virtualtransaction
+        from ${schema}.outbox_setting s
+        join held h
+          on h.locktype = 'advisory' and h.objsubid = 2
+          and h.database = (select oid from pg_database where datname = current_database())
+          and h.classid::bigint - s.lock_namespace = any ($1::bigint[])
+      )
+      select shard, virtualtransaction as writer from writer
+      union all
+      select w.shard, 'xid ' || h.transactionid from writer w
+      join held h
+        on h.locktype = 'transactionid' and h.mode = 'ExclusiveLock' and h.virtualtransaction = w.virtualtransaction`,
     // One statement, one snapshot: what is seen in the gaps and above the head belongs together.
     read: `/* dure:outbox.read */
       select m.shard, m.position::text, m.id, m.previous_id, m.link_verified, m.source, m.topic, m.key,

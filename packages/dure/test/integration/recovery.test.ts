@@ -6,7 +6,7 @@ import pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startEmbeddedPostgres } from "../../src/embedded/index.ts";
 import { isDureError } from "../../src/index.ts";
-import { migrate } from "../../src/postgres/index.ts";
+import { migrate, postgresStore } from "../../src/postgres/index.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test-database.ts";
 import { waitFor, within } from "../support/wait-for.ts";
 import {
@@ -114,15 +114,33 @@ describe("a database that goes away", () => {
     service.dure.on(stepTaken, {}, handleInto("steps"));
     await service.dure.start();
     let isOver = false;
-    const writing = writeUntil(service, pool, keys, () => isOver);
+    let writing = writeUntil(service, pool, keys, () => isOver);
     await waitForHandled(pool, 100);
+    // Stays undecided over the restart: whoever watched it must know it again, or would pass over its position.
+    const undecided = await pool.connect();
+    await undecided.query("begin");
+    await service.dure.outbox.emit(undecided, stepTaken.of({ key: "prepared", n: 1 }));
+    await undecided.query("prepare transaction 'undecided'");
+    undecided.release();
+    const writers = async () => {
+      const found = await postgresStore({ pool }).outbox.writers([0, 1, 2, 3, 4, 5, 6, 7]);
+      return new Set([...found.values()].flatMap((names) => [...names]));
+    };
+    isOver = true;
+    await writing;
+    const watched = await writers();
+    expect(watched.size).toBeGreaterThan(0);
+    isOver = false;
+    writing = writeUntil(service, pool, keys, () => isOver);
     const { port } = server;
     await server.stop();
     server = await startEmbeddedPostgres({ ...options, port });
     const before = (await handled(pool)).length;
     await waitForHandled(pool, before + 100, { timeoutMs: 20_000 });
+    expect(watched.intersection(await writers()).size).toBeGreaterThan(0);
+    await pool.query("commit prepared 'undecided'");
     isOver = true;
-    const committed = await writing;
+    const committed = (await writing) + 1;
     const rows = await waitForHandled(pool, committed);
     expect(rows).toHaveLength(committed);
     expect(disorderedKeys(rows)).toEqual([]);
