@@ -1,5 +1,5 @@
+import { systemClock } from "dure";
 import { randomBytes } from "node:crypto";
-import { systemClock } from "../chassis/clock.ts";
 import { portOffsets } from "../chassis/config.ts";
 import type { ServiceName } from "../chassis/config.ts";
 import { orderPageSchema } from "../contracts/http/orders.ts";
@@ -39,7 +39,7 @@ export async function runReplay(url: string, plan: Plan, options: ReplayOptions)
   const { products } = plan;
   const before = await putStock(client, url, { products, stock: options.stock });
 
-  const startedAt = systemClock.now().getTime();
+  const startedAt = systemClock.now();
   const progress = createProgress(process.stdout);
   const waitFor = async (
     posted: readonly PostedOrder[],

@@ -1,4 +1,5 @@
 /** Whatever is sent to the public API is refused with a reason, never with a 500, and changes nothing. */
+import { systemClock } from "dure";
 import { SignJWT } from "jose";
 import { randomUUID } from "node:crypto";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -6,7 +7,6 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { systemClock } from "../chassis/clock.ts";
 import { demoTokenSchema } from "../contracts/http/demo-token.ts";
 import { startEmbeddedShop } from "./embedded-shop.ts";
 import type { RunningShop } from "./embedded-shop.ts";
@@ -308,7 +308,7 @@ describe("tokens", () => {
       .setProtectedHeader({ alg: "HS256" })
       .setIssuer(options.issuer ?? "dure-shop")
       .setSubject("ada")
-      .setExpirationTime(Math.floor(systemClock.now().getTime() / 1000) + (options.seconds ?? 60))
+      .setExpirationTime(Math.floor(systemClock.now() / 1000) + (options.seconds ?? 60))
       .sign(key);
   };
   const unsigned = (): string => {
