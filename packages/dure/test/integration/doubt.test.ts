@@ -161,3 +161,51 @@ describe("many keys that failed together", () => {
     });
   });
 });
+
+describe("a relay that is cut off past its lease, and whose statements arrive late", () => {
+  it.for(["relay.before-publish", "relay.after-publish"] as const)(
+    "at %s changes nothing any more: another has taken over",
+    async (point) => {
+      let hits = 0;
+      const cutOff = createTestService({
+        pool,
+        relay: { leaseMs: 1_000, pollMsMax: 50, batchSizeMax: 5 },
+        faults: {
+          hit(reached) {
+            if (reached !== point) return;
+            hits += 1;
+            if (hits === 2) proxy.blackHole("toServer");
+          },
+        },
+      });
+      await using writer = createTestService({ pool: database.pool, relay: false });
+      writer.dure.on(stepTaken, {}, handleInto("steps"));
+      await writer.dure.start();
+      const keys = ["a", "b", "c"];
+      for (const key of keys) await emitSteps(writer.dure, key, { to: 20 });
+      await cutOff.dure.start();
+      await waitFor(() => hits >= 2, { what: "the cut" });
+      await using heir = createTestService({ pool: database.pool });
+      await heir.dure.start();
+      await waitForDrained(writer.dure);
+      for (const key of keys) await emitSteps(writer.dure, key, { from: 21, to: 30 });
+      await waitForDrained(writer.dure);
+      const copies = await countOf("dure.log_message");
+      expect(copies - 90 > 0).toBe(point === "relay.after-publish");
+      proxy.resume();
+      await waitFor(() => cutOff.logs.some(({ message }) => message.includes("lost its lease")), {
+        what: "the loss of the lease, noticed",
+      });
+      await waitFor(async () => (await writer.dure.status()).relays === 2, {
+        what: "both members",
+      });
+      for (const key of keys) await emitSteps(writer.dure, key, { from: 31, to: 35 });
+      const rows = await waitForHandled(database.pool, 105);
+      await waitForDrained(writer.dure);
+      expect(disorderedKeys(rows)).toEqual([]);
+      expect(await countOf("dure.log_message")).toBe(copies + 15);
+      expect((await writer.dure.status()).order["steps"]).toMatchObject({ gaps: 0, reorders: 0 });
+      await cutOff.stop();
+    },
+  );
+});
