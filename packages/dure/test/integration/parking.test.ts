@@ -67,7 +67,9 @@ const by = { actor: "ops@example.org", reason: "the bug is mended" };
 
 describe("a handler that fails", () => {
   it("stops its key and no other; is tried as often as was said; then it is a dead letter before what waits behind it", async () => {
-    misbehave = fails("bad/2", () => new Error("a bug \0 with \ud800 half characters"));
+    misbehave = fails("bad/2", () =>
+      Object.assign(new Error("a bug \0 with \ud800 half characters"), { code: "BAD\0" }),
+    );
     await start("park-key");
     await emitSteps(service.dure, "bad", { to: 5 });
     await emitSteps(service.dure, "good", { to: 20 });
@@ -85,7 +87,7 @@ describe("a handler that fails", () => {
         side: "consumer",
         consumer: "steps",
         attempts: 3,
-        errorCode: "HANDLER_FAILED",
+        errorCode: "BAD\u2400",
         heldCount: 3,
         type: "step.taken",
       },
