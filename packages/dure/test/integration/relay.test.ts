@@ -1,6 +1,9 @@
 /** Relays share the shards, hear of news without NOTIFY in a business transaction, and do without it (laws O3, O6). */
 import type pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { newId } from "../../src/index.ts";
+import type { Message } from "../../src/index.ts";
+import { postgresStore } from "../../src/postgres/index.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { waitFor } from "../support/wait-for.ts";
 import {
@@ -37,6 +40,18 @@ async function start(
   started.push(service);
   return service;
 }
+
+const stray: Message = {
+  id: "stray",
+  source: "steps",
+  topic: "step",
+  key: "k",
+  type: "step.taken",
+  version: 1,
+  time: "2026-01-01T00:00:00.000Z",
+  data: "{}",
+  link: { kind: "first" },
+};
 
 const split = async (): Promise<string> => {
   const { rows } = await database.pool.query<{ count: number }>(
@@ -104,6 +119,35 @@ describe("relays of one service", () => {
     await waitForSplit("1 1 1 1 1 1 1 1");
     const [any] = started;
     await waitFor(async () => (await any?.dure.status())?.relays === 9, { what: "nine members" });
+  });
+});
+
+describe("what a relay records", () => {
+  it("is refused, shard by shard, to whoever is not the owner any more: its progress and what it parked", async () => {
+    const { outbox } = postgresStore({ pool: database.pool });
+    const [old, heir] = [newId(), newId()];
+    const held = await outbox.heartbeat({ id: old, leaseMs: 60_000, isJoining: true });
+    // A lost answer: joining again under the same id is no second member.
+    expect(await outbox.heartbeat({ id: old, leaseMs: 60_000, isJoining: true })).toEqual(held);
+    await outbox.heartbeat({ id: heir, leaseMs: 60_000, isJoining: true });
+    await outbox.release({ id: old, shards: [0], isLeaving: false });
+    const taken = await outbox.heartbeat({ id: heir, leaseMs: 60_000, isJoining: false });
+    expect(taken).toMatchObject([{ shard: 0, epoch: 2 }]);
+    const advances = [0, 1].map((shard) => ({ shard, epoch: 1, n: 1, low: 5, done: [] }));
+    const parked = [0, 1].map((shard) => ({
+      side: "relay" as const,
+      consumer: "steps",
+      shard,
+      failure: undefined,
+      skips: false,
+      message: { ...stray, id: `of-${shard}`, key: `of-${shard}` },
+    }));
+    expect(await outbox.advance(old, advances, parked, [])).toEqual([0]);
+    expect(await outbox.cursors([0, 1])).toEqual([{ shard: 1, n: 1, low: 5, done: [] }]);
+    expect(await outbox.parkedKeys("steps")).toEqual(new Set(["step\u001fof-1"]));
+    expect(
+      await outbox.advance(heir, [{ shard: 1, epoch: 1, n: 9, low: 9, done: [] }], [], []),
+    ).toEqual([1]);
   });
 });
 
