@@ -54,19 +54,14 @@ export interface ShardAdvance extends ShardCursor {
 
 /**
  * The outbox's tables. Implementations keep these promises:
- * - `append` writes in the caller's transaction. For each key the order of positions is the order of commits.
+ * - `append` writes in the caller's transaction, and refuses a handle that is in none. For each key the order of positions is the order of commits.
  * - A writer holds a lock that `writers` shows from before it draws a position until it has committed or
  *   rolled back, and what it committed is visible before the lock goes.
  * - `advance` is refused, shard by shard, to whoever no longer owns the shard; a take-over waits for one
  *   that is under way.
  */
 export interface OutboxStore {
-  append(
-    tx: TransactionHandle,
-    source: string,
-    events: readonly PreparedEvent[],
-    options: { readonly isInTransaction: boolean },
-  ): Promise<void>;
+  append(tx: TransactionHandle, source: string, events: readonly PreparedEvent[]): Promise<void>;
   /** Renews the relay's lease and takes its share of shards. Undefined: its lease had run out. */
   heartbeat(member: {
     readonly id: string;

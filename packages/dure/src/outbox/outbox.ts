@@ -45,7 +45,7 @@ export function createOutbox(options: {
         list.map(async (written) => prepareEvent(written, emitOptions?.context, options.clock)),
       );
       if (prepared.length === 0) return [];
-      await options.store.append(tx, options.source, prepared, { isInTransaction: false });
+      await options.store.append(tx, options.source, prepared);
       options.onWritten();
       return prepared.map((written) => written.id);
     },

@@ -35,8 +35,7 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
   }
 
   return {
-    append: (tx, source, events, { isInTransaction }) =>
-      append(tx, sql, [source, JSON.stringify(events)], isInTransaction),
+    append: (tx, source, events) => append(tx, sql, [source, JSON.stringify(events)]),
     async heartbeat({ id, leaseMs, isJoining }) {
       shardCount ??= (await lastPositions()).length;
       const held = await claims.heartbeat({ scope, id, leaseMs, slots: shardCount, isJoining });
@@ -83,10 +82,9 @@ async function append(
   tx: TransactionHandle,
   sql: OutboxSql,
   params: readonly unknown[],
-  isInTransaction: boolean,
 ): Promise<void> {
   try {
-    const { rows } = await tx.query(sql.append, [...params, isInTransaction]);
+    const { rows } = await tx.query(sql.append, [...params, false]);
     if (Number(rows[0]?.["appended"]) >= 0) return;
     await tx.query(sql.assertTransaction);
     await tx.query(sql.append, [...params, true]);

@@ -55,7 +55,7 @@ export async function runInTransaction<Client, Result>(
       // Before the first wait: what is emitted from here on would stand in no statement, and be lost in silence.
       isOpen = false;
       const events = await Promise.all(emitted.map(async (prepared) => prepared));
-      if (events.length > 0) await outbox.append(raw, source, events, { isInTransaction: true });
+      if (events.length > 0) await outbox.append(raw, source, events);
       await faults.hit("transaction.before-commit");
       return value;
     } finally {

@@ -101,6 +101,17 @@ describe("an event and its transaction", () => {
     expect(await outboxCount()).toBe(before);
   });
 
+  it("are refused when the work has ended the transaction itself: no event is written alone", async () => {
+    const before = await outboxCount();
+    const ended = service.dure.transaction(async (tx) => {
+      await tx.query("insert into handled (key) values ('ended')");
+      tx.emit(stepTaken, { key: "ended", n: 1 });
+      await tx.query("rollback");
+    });
+    await expect(ended).rejects.toMatchObject({ code: "NOT_IN_TRANSACTION" });
+    expect(await outboxCount()).toBe(before);
+  });
+
   it("end together: an event that is emitted after the work has returned is refused, not lost", async () => {
     const { dure } = service;
     let late: Promise<unknown> = Promise.resolve();
