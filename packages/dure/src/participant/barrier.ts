@@ -24,7 +24,10 @@ export type CompensationOutcome<Answer> =
  * Answers are stored as JSON and given back as such.
  */
 export interface ParticipantBarrier {
-  /** @throws STEP_COMPENSATED when the step was compensated before it was executed, or after */
+  /**
+   * @throws STEP_COMPENSATED when the step was compensated before it was executed, or after
+   * @throws NOT_IN_TRANSACTION when the handle is not inside a transaction: nothing was recorded or executed
+   */
   forward<Answer>(
     tx: TransactionHandle,
     call: { readonly key: string },

@@ -4,6 +4,7 @@ import type { ParticipantBarrier } from "../participant/barrier.ts";
 import type { BarrierStore, ParticipantAction } from "../participant/barrier-store.ts";
 import { participantSql } from "./participant-sql.ts";
 import { checkSchemaName, quoteIdentifier } from "./pool.ts";
+import { translateSqlError } from "./sqlstate.ts";
 
 /** The participant barrier in the service's own database: its rows commit with the business rows. */
 export function postgresParticipantBarrier(options?: {
@@ -33,15 +34,32 @@ function barrierStore(schema: string): BarrierStore {
     };
   }
 
+  /** Whether the row was not there before. Outside a transaction it would stand alone, and is refused. */
+  async function isNew(
+    tx: TransactionHandle,
+    statement: string,
+    params: readonly unknown[],
+  ): Promise<boolean> {
+    try {
+      let { rows } = await tx.query(statement, [...params, false]);
+      if (rows[0]?.["is_given"] !== true) {
+        await tx.query(sql.assertTransaction);
+        ({ rows } = await tx.query(statement, [...params, true]));
+      }
+      return rows[0]?.["is_new"] === true;
+    } catch (error) {
+      throw translateSqlError(error);
+    }
+  }
+
   return {
     async beginForward(tx, forwardKey) {
-      const { rows } = await tx.query(sql.insertDone, [forwardKey]);
+      if (await isNew(tx, sql.insertDone, [forwardKey, null])) return undefined;
       // In a statement of its own: it sees what the transaction that we waited for has committed.
-      return rows.length > 0 ? undefined : read(tx, forwardKey);
+      return read(tx, forwardKey);
     },
     async beginCompensation(tx, forwardKey, compensationKey) {
-      const { rows } = await tx.query(sql.insertCompensated, [forwardKey, compensationKey]);
-      if (rows.length > 0) return undefined;
+      if (await isNew(tx, sql.insertCompensated, [forwardKey, compensationKey])) return undefined;
       const before = await read(tx, forwardKey);
       if (before?.state === "done")
         await tx.query(sql.markCompensated, [forwardKey, compensationKey]);

@@ -61,6 +61,17 @@ describe("a participant", () => {
     expect(effectsOf("c")).toEqual([]);
   });
 
+  it("is refused outside a transaction, where its record would stand alone", async () => {
+    const undo = async () => "undone";
+    const alone = [
+      barrier.forward(database.pool, { key: "alone" }, undo),
+      barrier.compensate(database.pool, { key: "undo-alone", compensates: "alone" }, undo),
+    ];
+    for (const call of alone)
+      await expect(call).rejects.toMatchObject({ code: "NOT_IN_TRANSACTION" });
+    expect(await forward("alone")).toMatchObject({ kind: "executed" });
+  });
+
   it("records nothing when its transaction rolls back: the step may be done later", async () => {
     const failing = forward("d", async () => {
       throw new Error("no stock");
