@@ -43,6 +43,15 @@ create index parked_message_due on parked_message (side, consumer, next_attempt_
   where state = 'retrying';
 comment on index parked_message_due is 'dure:parked.due: what is to be tried again now';
 
+-- Attempts that were begun and have not ended: what stands here after a crash may have caused it.
+create table inbox_attempt (
+  consumer text not null,
+  message_id text not null,
+  started integer not null,
+  started_at timestamptz not null default clock_timestamp(),
+  primary key (consumer, message_id)
+);
+
 create table audit_entry (
   id bigint generated always as identity primary key,
   at timestamptz not null default clock_timestamp(),

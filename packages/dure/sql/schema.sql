@@ -23,6 +23,13 @@ create table claim_member (
   joined_at timestamp with time zone not null default clock_timestamp()
 );
 
+create table inbox_attempt (
+  consumer text not null,
+  message_id text not null,
+  started integer not null,
+  started_at timestamp with time zone not null default clock_timestamp()
+);
+
 create table inbox_message (
   consumer text not null,
   message_id text not null,
@@ -161,6 +168,8 @@ alter table claim add constraint claim_pkey PRIMARY KEY (scope, slot);
 
 alter table claim_member add constraint claim_member_pkey PRIMARY KEY (scope, member_id);
 
+alter table inbox_attempt add constraint inbox_attempt_pkey PRIMARY KEY (consumer, message_id);
+
 alter table inbox_message add constraint inbox_message_pkey PRIMARY KEY (consumer, message_id);
 
 alter table log_offset add constraint log_offset_pkey PRIMARY KEY (consumer, topic, partition, "position");
@@ -200,6 +209,8 @@ CREATE UNIQUE INDEX audit_entry_pkey ON dure.audit_entry USING btree (id);
 CREATE UNIQUE INDEX claim_member_pkey ON dure.claim_member USING btree (scope, member_id);
 
 CREATE UNIQUE INDEX claim_pkey ON dure.claim USING btree (scope, slot);
+
+CREATE UNIQUE INDEX inbox_attempt_pkey ON dure.inbox_attempt USING btree (consumer, message_id);
 
 CREATE UNIQUE INDEX inbox_message_pkey ON dure.inbox_message USING btree (consumer, message_id);
 

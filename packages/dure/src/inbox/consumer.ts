@@ -46,6 +46,8 @@ export interface ConsumerParts {
 export class Consumer {
   readonly #parts: ConsumerParts;
   readonly #busy: Map<number, Promise<void>> = new Map();
+  /** Partitions of which this process has survived a batch; the first of each is handled carefully. */
+  readonly #trusted: Set<number> = new Set();
   readonly #finished: Wakeup = createWakeup();
   /** The turn in which each partition was last begun. */
   readonly #turns: Map<number, number> = new Map();
@@ -158,7 +160,9 @@ export class Consumer {
     const { inbox, clock, group, logger, faults } = this.#parts;
     for (let failures = 0; !signal.aborted;) {
       try {
-        await inbox.handle(batch.deliveries.map((delivery) => delivery.message));
+        const messages = batch.deliveries.map((delivery) => delivery.message);
+        await inbox.handle(messages, { isCareful: !this.#trusted.has(batch.partition) });
+        this.#trusted.add(batch.partition);
         if (failures > 0)
           logger.info("consumer handles again", { group, partition: batch.partition });
         await subscription.acknowledge(batch, batch.deliveries.length);

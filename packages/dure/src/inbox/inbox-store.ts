@@ -18,4 +18,8 @@ export interface Received {
  */
 export interface InboxStore {
   receive(tx: TransactionHandle, consumer: string, batch: readonly Message[]): Promise<Received>;
+  /** Durable when it resolves: how often this message was begun, this time included, since it last ended. */
+  beginAttempt(consumer: string, messageId: string): Promise<number>;
+  /** The attempt has ended, however: the process lives. */
+  endAttempt(consumer: string, messageId: string): Promise<void>;
 }

@@ -53,6 +53,8 @@ export interface InboxParts {
 }
 
 const dueMax = 50;
+/** A message that was begun so often, and with which the process died each time, is not begun again. */
+const startedMax = 5;
 
 /**
  * One consumer group's messages, each handled once in this database: the dedup record, the handler's
@@ -65,6 +67,9 @@ export class Inbox {
   readonly #parts: InboxParts;
   readonly #byType: ReadonlyMap<string, readonly Subscriber[]>;
   readonly #order: OrderCheck;
+  /** Begun by this process and not ended. */
+  readonly #begun: Map<string, number> = new Map();
+  #lastAttempt: Promise<void> = Promise.resolve();
 
   constructor(parts: InboxParts) {
     this.#parts = parts;
@@ -80,13 +85,49 @@ export class Inbox {
    * Resolves when every message is handled, was handled before, or is parked. Rejects when the database
    * could not be reached or the outcome of a COMMIT is unknown: then the same batch is given again.
    */
-  async handle(batch: readonly Message[]): Promise<void> {
+  async handle(
+    batch: readonly Message[],
+    options?: { readonly isCareful: boolean },
+  ): Promise<void> {
+    if (options?.isCareful === true) return this.#handleCarefully(batch);
     try {
       await this.#handleTogether(batch);
     } catch (error) {
       if (this.#parts.isUnavailable(error)) throw error;
       if (batch.length === 1 && batch[0] !== undefined) return this.#park(batch[0], error);
       for (const message of batch) await this.#handleAlone(message);
+    }
+  }
+
+  /**
+   * After a start nobody knows whether the former process died of one of these. So each is begun in the
+   * database before it is handled, and one at a time in the whole process: what is still begun after a
+   * crash has caused it, and its neighbours are not blamed.
+   */
+  async #handleCarefully(batch: readonly Message[]): Promise<void> {
+    for (const message of batch) {
+      await this.#attempt(message, async (isDeadly) => {
+        if (isDeadly) await this.#park(message, handlerDied(message));
+        else await this.#handleAlone(message);
+      });
+    }
+  }
+
+  async #attempt(message: Message, work: (isDeadly: boolean) => Promise<void>): Promise<void> {
+    const { store, group } = this.#parts;
+    const before = this.#lastAttempt;
+    const turn = Promise.withResolvers<void>();
+    this.#lastAttempt = turn.promise;
+    await before;
+    try {
+      // Once in the life of this process: a database that comes and goes is no reason to blame the message.
+      const started = this.#begun.get(message.id) ?? (await store.beginAttempt(group, message.id));
+      this.#begun.set(message.id, started);
+      await work(started > startedMax);
+      await store.endAttempt(group, message.id);
+      this.#begun.delete(message.id);
+    } finally {
+      turn.resolve();
     }
   }
 
@@ -150,9 +191,17 @@ export class Inbox {
     let tried = 0;
     for (const item of due) {
       if (signal.aborted) break;
-      tried += (await this.#retry(item.id)) ? 1 : 0;
+      await this.#attempt(item.message, async (isDeadly) => {
+        if (isDeadly) await this.#giveUp(item);
+        else tried += (await this.#retry(item.id)) ? 1 : 0;
+      });
     }
     return { tried, nextInMs: due.length > 0 ? 50 : 500 };
+  }
+
+  #giveUp(item: DueMessage): Promise<void> {
+    const failure = this.#failure(handlerDied(item.message), item.attempts + 1);
+    return this.#parts.parking.fail(item.id, failure, this.#skips(item.message));
   }
 
   async #retry(id: string): Promise<boolean> {
@@ -230,10 +279,18 @@ export class Inbox {
 /** Trying again cannot help. */
 const permanentCodes = [
   "PERMANENT",
+  "HANDLER_DIED",
   "UNKNOWN_MESSAGE_TYPE",
   "MESSAGE_UNREADABLE",
   "MESSAGE_VERSION_UNSUPPORTED",
 ] as const;
+
+function handlerDied(message: Message): DureError {
+  return new DureError(
+    "HANDLER_DIED",
+    `the process died ${startedMax} times while it handled message ${message.id} of type "${message.type}": it is not handled again by itself`,
+  );
+}
 
 function codeOf(error: unknown): string {
   const code = (error as { readonly code?: unknown } | null)?.code;

@@ -1,8 +1,9 @@
 import type { InboxStore } from "../inbox/inbox-store.ts";
 import { inboxSql } from "./inbox-sql.ts";
+import type { PostgresPool } from "./pool.ts";
 
 /** The inbox in the tables of `0003_inbox.sql`. `schema` is quoted. */
-export function postgresInboxStore(schema: string): InboxStore {
+export function postgresInboxStore(pool: PostgresPool, schema: string): InboxStore {
   const sql = inboxSql(schema);
   return {
     async receive(tx, consumer, batch) {
@@ -21,6 +22,13 @@ export function postgresInboxStore(schema: string): InboxStore {
         parkedKeys: textSet(rows[0]?.["parked"]),
         known: textSet(rows[0]?.["known"]),
       };
+    },
+    async beginAttempt(consumer, messageId) {
+      const { rows } = await pool.query(sql.beginAttempt, [consumer, messageId]);
+      return Number(rows[0]?.["started"]);
+    },
+    async endAttempt(consumer, messageId) {
+      await pool.query(sql.endAttempt, [consumer, messageId]);
     },
   };
 }

@@ -38,7 +38,7 @@ export function postgresStore<Client extends PostgresClient>(
   const notifications = new Notifications({ pool, name: `outbox.${schemaName}`, clock, logger });
   return {
     outbox: postgresOutboxStore(pool, schema),
-    inbox: postgresInboxStore(schema),
+    inbox: postgresInboxStore(pool, schema),
     parking: postgresParkingStore(pool, schema),
     transactions: postgresTransactionStore(pool),
     admin: postgresAdminStore(pool, schema),

@@ -29,8 +29,13 @@ afterEach(async () => {
   await database[Symbol.asyncDispose]();
 });
 
-function runConsumer(fault?: ChildPlan["fault"]): SpawnedChild {
-  const plan: ChildPlan = { url: database.url, handles: true, ...(fault && { fault }) };
+function runConsumer(fault?: ChildPlan["fault"], diesOfKey?: string): SpawnedChild {
+  const plan: ChildPlan = {
+    url: database.url,
+    handles: true,
+    ...(fault && { fault }),
+    ...(diesOfKey !== undefined && { diesOfKey }),
+  };
   return spawnChild(new URL("./service-child.ts", import.meta.url), {
     env: { DURE_CHILD_PLAN: JSON.stringify(plan) },
     lifeMsMax: 60_000,
@@ -102,6 +107,31 @@ describe("a consumer that dies", () => {
       expect((await offsets()).length).toBeGreaterThan(0);
     },
   );
+
+  it("of one message again and again gives that message up, and blames none of its neighbours", async () => {
+    const { dure } = service;
+    for (const key of ["a", "b", "c", "d"]) await emitSteps(dure, key, { to: 5 });
+    await waitForDrained(dure);
+    let lives = 0;
+    while ((await dure.deadLetters.list()).length === 0 && lives < 8) {
+      await using child = runConsumer(undefined, "b");
+      let hasDied = false;
+      void child.exited.then(() => (hasDied = true));
+      const isDecided = async () => hasDied || (await dure.deadLetters.list()).length > 0;
+      await waitFor(isDecided, { what: "a death, or a dead letter", timeoutMs: 20_000 });
+      lives += 1;
+    }
+    expect(lives).toBe(6);
+    const letters = await dure.deadLetters.list();
+    expect(letters).toMatchObject([{ key: "b", errorCode: "HANDLER_DIED" }]);
+    await using _heir = runConsumer();
+    await waitForHandled(database.pool, 15);
+    await dure.deadLetters.redrive({ id: letters[0]?.id ?? "" }, { actor: "test" });
+    const rows = await waitForHandled(database.pool, 20);
+    expect(disorderedKeys(rows)).toEqual([]);
+    const { rows: begun } = await database.pool.query("select from dure.inbox_attempt");
+    expect(begun).toHaveLength(0);
+  }, 120_000);
 
   it("while it held partitions with another member is replaced within its lease, in order", async () => {
     await using first = runConsumer();

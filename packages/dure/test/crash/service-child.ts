@@ -22,6 +22,8 @@ export interface ChildPlan {
     readonly hit: number;
     readonly signal: "SIGKILL" | "SIGSTOP";
   };
+  /** Its handler kills the process with a step of this key. */
+  readonly diesOfKey?: string;
   /** Emits so many steps of a key, with a business row each, and then ends. */
   readonly emits?: { readonly key: string; readonly count: number };
 }
@@ -70,6 +72,7 @@ logs.push = (...lines) => {
 if (plan.handles === true) {
   const record = handleInto("steps");
   dure.on(stepTaken, {}, async (message, tx) => {
+    if (message.data.key === plan.diesOfKey) process.kill(process.pid, "SIGKILL");
     await record(message, tx);
     tx.emit(echoed, message.data);
   });
