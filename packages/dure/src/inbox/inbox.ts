@@ -1,4 +1,4 @@
-import { createWakeup } from "../core/abort.ts";
+import { createWakeup, settledWithin } from "../core/abort.ts";
 import type { Wakeup } from "../core/abort.ts";
 import { backoffMs } from "../core/backoff.ts";
 import type { RetryPolicy } from "../core/backoff.ts";
@@ -55,6 +55,8 @@ export interface InboxParts {
 const dueMax = 50;
 /** A message that was begun so often, and with which the process died each time, is not begun again. */
 const startedMax = 5;
+/** How long a careful attempt waits to be the only one. */
+const aloneMsMax = 1_000;
 
 /**
  * One consumer group's messages, each handled once in this database: the dedup record, the handler's
@@ -102,7 +104,7 @@ export class Inbox {
   /**
    * After a start nobody knows whether the former process died of one of these. So each is begun in the
    * database before it is handled, and one at a time in the whole process: what is still begun after a
-   * crash has caused it, and its neighbours are not blamed.
+   * crash has caused it, and its neighbours are not blamed. (Beside a slow one others begin after a second.)
    */
   async #handleCarefully(batch: readonly Message[]): Promise<void> {
     for (const message of batch) {
@@ -118,7 +120,8 @@ export class Inbox {
     const before = this.#lastAttempt;
     const turn = Promise.withResolvers<void>();
     this.#lastAttempt = turn.promise;
-    await before;
+    // A handler that takes its time must not hold up the other partitions.
+    await settledWithin(before, aloneMsMax);
     try {
       // Once in the life of this process: a database that comes and goes is no reason to blame the message.
       const started = this.#begun.get(message.id) ?? (await store.beginAttempt(group, message.id));
