@@ -130,6 +130,9 @@ async function applyOnce(
     await client.query("select pg_advisory_xact_lock(hashtextextended('dure.migrate:' || $1, 0))", [
       schema,
     ]);
+    // Reading a table makes the session hear of what was committed while it waited; the advisory lock alone
+    // does not, and "if not exists" would go by an old memory that there is no such schema (23505).
+    await client.query("select from pg_catalog.pg_namespace limit 1");
     await client.query(`create schema if not exists ${quoted}`);
     await client.query(migrationTable(quoted));
     const { rows } = await client.query(

@@ -4,6 +4,7 @@ import pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { checkSchema, migrate, printMigrations, readMigrations } from "../../src/postgres/index.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test-database.ts";
+import { waitFor } from "../support/wait-for.ts";
 import {
   createHandledTable,
   createTestService,
@@ -36,6 +37,30 @@ describe("migrating", () => {
     expect(applied.flat().toSorted()).toEqual(names);
     await checkSchema({ pool });
     expect(await migrate({ pool })).toEqual([]);
+  });
+
+  it("goes by what is there after it has waited, not by what it saw before", async () => {
+    const { pool } = database;
+    const rival = await pool.connect();
+    await rival.query(
+      "begin; select pg_advisory_xact_lock(hashtextextended('dure.migrate:dure', 0))",
+    );
+    // One session that has made a schema before: it knows by heart all that it would look up otherwise.
+    const warm = new pg.Pool({ connectionString: database.url, max: 1 });
+    await warm.query("create schema warm_up");
+    await warm.query("drop schema warm_up");
+    const migrating = migrate({ pool: warm });
+    const isWaiting = async () => {
+      const { rows } = await pool.query(
+        "select from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())",
+      );
+      return rows.length > 0;
+    };
+    await waitFor(isWaiting, { what: "the migrator's wait" });
+    await rival.query("create schema dure; commit");
+    rival.release();
+    expect(await migrating).toHaveLength((await readMigrations()).length);
+    await warm.end();
   });
 
   it("needs no right to make anything where nothing is to be done", async () => {
