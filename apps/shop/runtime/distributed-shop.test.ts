@@ -33,7 +33,11 @@ beforeAll(async () => {
     { stdio: ["ignore", "pipe", "inherit"] },
   );
   supervisor.stdout?.on("data", (part: Buffer) => (output += part.toString()));
-  await waitUntilReady(url, { withinMs: startMs });
+  const died = once(supervisor, "exit").then(() => {
+    throw new Error(`the supervisor ended: ${output}`);
+  });
+  died.catch(() => undefined);
+  await Promise.race([waitUntilReady(url, { withinMs: startMs }), died]);
 }, startMs);
 
 afterAll(async () => {
