@@ -45,3 +45,8 @@ export interface MessageContext {
   readonly traceparent?: string | undefined;
   readonly tracestate?: string | undefined;
 }
+
+/** A message's key within its topic, as the stores name it: `topic` U+001F `key`. */
+export function keyOf(message: Pick<Message, "topic" | "key">): string {
+  return `${message.topic}\u001f${message.key}`;
+}

@@ -7,6 +7,7 @@ import { DureError, describeError, isDureError } from "../core/errors.ts";
 import { validateEvent } from "../core/event.ts";
 import type { AnyEventDefinition } from "../core/event.ts";
 import type { Faults } from "../core/faults.ts";
+import { keyOf } from "../core/message.ts";
 import type { Message, MessageContext } from "../core/message.ts";
 import type { DueMessage, Failure, ParkingStore } from "../core/parking.ts";
 import type { ServiceTransaction } from "../core/service-transaction.ts";
@@ -97,7 +98,7 @@ export class Inbox {
     } catch (error) {
       if (this.#parts.isUnavailable(error)) throw error;
       if (batch.length === 1 && batch[0] !== undefined) return this.#park(batch[0], error);
-      for (const message of batch) await this.#handleAlone(message);
+      for (const message of batch) await this.handle([message]);
     }
   }
 
@@ -110,7 +111,7 @@ export class Inbox {
     for (const message of batch) {
       await this.#attempt(message, async (isDeadly) => {
         if (isDeadly) await this.#park(message, handlerDied(message));
-        else await this.#handleAlone(message);
+        else await this.handle([message]);
       });
     }
   }
@@ -131,15 +132,6 @@ export class Inbox {
       this.#begun.delete(message.id);
     } finally {
       turn.resolve();
-    }
-  }
-
-  async #handleAlone(message: Message): Promise<void> {
-    try {
-      await this.#handleTogether([message]);
-    } catch (error) {
-      if (this.#parts.isUnavailable(error)) throw error;
-      await this.#park(message, error);
     }
   }
 
@@ -338,8 +330,4 @@ function unreadable(message: Message, what: string, cause: unknown): DureError {
     `message ${message.id} of type "${message.type}" cannot be read: ${what}`,
     { cause },
   );
-}
-
-function keyOf(message: Message): string {
-  return `${message.topic}\u001f${message.key}`;
 }

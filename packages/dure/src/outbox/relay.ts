@@ -3,6 +3,7 @@ import type { Wakeup } from "../core/abort.ts";
 import { backoffMs } from "../core/backoff.ts";
 import type { RetryPolicy } from "../core/backoff.ts";
 import { assert, describeError, isDureError } from "../core/errors.ts";
+import { keyOf } from "../core/message.ts";
 import type { DueMessage, Failure, ParkingStore, ParkRequest } from "../core/parking.ts";
 import type { Publisher, PublishOutcome } from "../core/transport.ts";
 import type { ReadRequest, ShardAdvance, StoredMessage } from "./outbox-store.ts";
@@ -357,8 +358,4 @@ export class Relay {
   #warn(message: string, error: unknown): void {
     this.#parts.logger.warn(message, { source: this.#parts.source, error: describeError(error) });
   }
-}
-
-function keyOf(message: { readonly topic: string; readonly key: string }): string {
-  return `${message.topic}\u001f${message.key}`;
 }
