@@ -1,0 +1,62 @@
+import { median, spread } from "./measure.ts";
+import type { Series, Spread } from "./measure.ts";
+
+/** One line of the table. */
+export interface Figure {
+  readonly caseName: string;
+  readonly work: string;
+  /** Of the rounds, the median. */
+  readonly value: number;
+  readonly unit: "/s" | "ms" | "";
+  /** What the value is divided by, round by round; absent where the value itself is judged. */
+  readonly of?: string;
+  /** The ratio where there is one, else the value. Low and high: over all rounds, or the 95 % interval. */
+  readonly spread: Spread;
+  readonly isInterval?: boolean;
+  readonly target?: Target;
+}
+
+/** What is to be reached, and whether it was. */
+export interface Target {
+  readonly text: string;
+  readonly isMet: boolean;
+}
+
+/** The rate of `work` as a ratio of `base`, both from the same rounds. */
+export function rateFigure(
+  series: Series,
+  caseName: string,
+  { work, base, atLeast }: { work: string; base: string; atLeast?: number },
+): Figure {
+  const ratio = series.ratio(work, base);
+  return {
+    caseName,
+    work,
+    value: median(series.values(work)),
+    unit: "/s",
+    of: base,
+    spread: ratio,
+    ...(atLeast !== undefined && {
+      target: { text: `≥ ${atLeast}`, isMet: ratio.median >= atLeast },
+    }),
+  };
+}
+
+/** A duration in milliseconds, as it is. */
+export function durationFigure(
+  series: Series,
+  caseName: string,
+  { work, atMost }: { work: string; atMost?: number },
+): Figure {
+  const range = spread(series.values(work));
+  return {
+    caseName,
+    work,
+    value: range.median,
+    unit: "ms",
+    spread: range,
+    ...(atMost !== undefined && {
+      target: { text: `≤ ${atMost} ms`, isMet: range.median <= atMost },
+    }),
+  };
+}
