@@ -12,7 +12,8 @@ export interface Figure {
   readonly of?: string;
   /** The ratio where there is one, else the value. Low and high: over all rounds, or the 95 % interval. */
   readonly spread: Spread;
-  readonly isInterval?: boolean;
+  /** Of a confidence interval: how surely it holds the true median. */
+  readonly coverage?: number;
   readonly target?: Target;
 }
 

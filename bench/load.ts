@@ -63,25 +63,32 @@ export async function until(
   }
 }
 
+/** Fired and not done: beyond this nothing more is fired, so that a server that cannot follow is not buried. */
+const inFlightMax = 2_000;
+
 /**
  * Fires at fixed moments, whether or not the earlier ones are done (an open loop): a slow answer delays
- * nobody, and shows. Resolves when all are done, and throws what the first of them threw.
+ * nobody, and shows. Resolves when all are done, and throws what the first that failed threw.
  */
 export async function pace(
   options: { readonly perSecond: number; readonly seconds: number },
   fire: (index: number) => Promise<void>,
 ): Promise<void> {
   const startedAt = performance.now();
-  const pending: Promise<void>[] = [];
-  for (let index = 0; index < options.perSecond * options.seconds; index += 1) {
+  const inFlight = new Set<Promise<void>>();
+  const failures: unknown[] = [];
+  const total = Math.round(options.perSecond * options.seconds);
+  for (let index = 0; index < total && failures.length === 0; index += 1) {
     const waitMs = startedAt + (index * 1_000) / options.perSecond - performance.now();
     if (waitMs > 1) await pause(waitMs);
-    const fired = fire(index);
-    // Awaited below; until then a rejection is not unhandled.
-    fired.catch(() => undefined);
-    pending.push(fired);
+    if (inFlight.size >= inFlightMax) await Promise.race(inFlight);
+    const fired = fire(index)
+      .catch((error: unknown) => void failures.push(error))
+      .then(() => void inFlight.delete(fired));
+    inFlight.add(fired);
   }
-  await Promise.all(pending);
+  await Promise.all(inFlight);
+  if (failures.length > 0) throw failures[0];
 }
 
 function pause(ms: number): Promise<void> {

@@ -1,7 +1,11 @@
 // Measures the write path against targets and peers, as ratios of one run: `npm run bench -- p4 p5 --rounds 3`.
 import { availableParallelism, cpus } from "node:os";
-import { measureDrain } from "./cases/p5-drain.ts";
+import { measureHeldXmin } from "./cases/p10-held-xmin.ts";
+import { measureGrowth } from "./cases/p11-growth.ts";
 import { measureWrites } from "./cases/p4-write.ts";
+import { measureDrain } from "./cases/p5-drain.ts";
+import { measureConsume } from "./cases/p7-consume.ts";
+import { measureLatency } from "./cases/p8-latency.ts";
 import type { BenchCase } from "./context.ts";
 import { Servers } from "./database.ts";
 import type { Figure } from "./figure.ts";
@@ -12,10 +16,10 @@ import { formatTable } from "./table.ts";
 const cases: Readonly<Record<CaseName, BenchCase>> = {
   p4: measureWrites,
   p5: measureDrain,
-  p7: measureDrain,
-  p8: measureDrain,
-  p10: measureDrain,
-  p11: measureDrain,
+  p7: measureConsume,
+  p8: measureLatency,
+  p10: measureHeldXmin,
+  p11: measureGrowth,
 };
 
 const servers = new Servers();

@@ -23,7 +23,7 @@ export function formatTable(figures: readonly Figure[]): string {
 }
 
 function cells(figure: Figure): readonly string[] {
-  const { caseName, work, value, unit, of, spread, target, isInterval } = figure;
+  const { caseName, work, value, unit, of, spread, target, coverage } = figure;
   const range = `${formatNumber(spread.low)} – ${formatNumber(spread.high)}`;
   return [
     caseName,
@@ -31,7 +31,7 @@ function cells(figure: Figure): readonly string[] {
     unit === "" ? "" : `${formatNumber(value)}${unit === "ms" ? " ms" : unit}`,
     of === undefined ? "" : formatNumber(spread.median),
     of === undefined ? "" : `x ${of}`,
-    isInterval === true ? `${range} (95 %)` : range,
+    coverage === undefined ? range : `${range} (${Math.round(coverage * 100)} %)`,
     target?.text ?? "",
     target === undefined ? "" : target.isMet ? "met" : "NOT MET",
   ];
