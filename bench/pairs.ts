@@ -5,6 +5,7 @@ import type { BenchContext } from "./context.ts";
 import { settle } from "./database.ts";
 import type { Database } from "./database.ts";
 import { drain, empty, loadBacklog } from "./drain.ts";
+import { durationFigure } from "./figure.ts";
 import type { Figure } from "./figure.ts";
 import { rotate } from "./load.ts";
 import { median, medianInterval, ratios, Series } from "./measure.ts";
@@ -44,6 +45,7 @@ export async function measurePairs(
   const sides = [side("plain", plain), side("burdened", burdened)];
   const writes = new Series();
   const drains = new Series();
+  const looks = new Series();
   for (let pair = 1; pair <= options.pairs; pair += 1) {
     const inTurn = pair % 2 === 0 ? sides.toReversed() : sides;
     for (const { pool } of inTurn) await pool.query("checkpoint");
@@ -57,8 +59,11 @@ export async function measurePairs(
       await loadBacklog(pool, options.pairBacklog, keys);
       await settle(pool);
     }
-    for (const { name, pool } of inTurn) {
+    for (const { name, pool, dure } of inTurn) {
       drains.add(name, (await drain(pool, options.pairBacklog)).fromFirst);
+      const askedAt = performance.now();
+      await dure.status();
+      looks.add(name, performance.now() - askedAt);
     }
     progress(
       `${caseName} pair ${pair}/${options.pairs}: writing ${lastRatio(writes)}, draining ${lastRatio(drains)}`,
@@ -68,6 +73,8 @@ export async function measurePairs(
   return [
     pairFigure(writes, `1 event (P4), ${burden}`, names),
     pairFigure(drains, `drain (P5), ${burden}`, names),
+    { ...durationFigure(looks, caseName, { work: "burdened" }), work: `status(), ${burden}` },
+    { ...durationFigure(looks, caseName, { work: "plain" }), work: "status(), other database" },
   ];
 }
 

@@ -13,8 +13,8 @@ const fewKeys = 10;
 
 const name = (keys: number): string => `drain, ${keys.toLocaleString("en-US")} keys`;
 const fromStart = (keys: number): string => `${name(keys)}, from start()`;
-const graphile = (keys: number): string =>
-  `graphile-worker tuned, beside ${keys.toLocaleString("en-US")} keys`;
+const peer = "graphile-worker tuned";
+const graphile = (keys: number): string => `${peer}, beside ${keys.toLocaleString("en-US")} keys`;
 const rawBeside = (keys: number): string => `${raw}, beside ${keys.toLocaleString("en-US")} keys`;
 
 /** P5: how fast a backlog of ordered events is published to nothing, in turn with graphile-worker. */
@@ -22,7 +22,7 @@ export const measureDrain: BenchCase = async ({ options, server, progress }) => 
   await using database = await openDatabase(server, "drain");
   await using peerDatabase = await openDatabase(server, "drain_peer");
   await using rawInserts = await openRawInserts(server, "drain_raw");
-  await using peer = await openGraphileWorker(peerDatabase.pool);
+  await using worker = await openGraphileWorker(peerDatabase.pool);
   const { pool } = database;
   const series = new Series();
   for (let round = 1; round <= options.rounds; round += 1) {
@@ -35,10 +35,10 @@ export const measureDrain: BenchCase = async ({ options, server, progress }) => 
       const rates = await drain(pool, options.backlog);
       series.add(name(keys), rates.fromFirst);
       series.add(fromStart(keys), rates.fromStart);
-      await peer.empty();
-      await peer.load(options.backlog, (n) => ({ id: `k${n % keys}`, n, text }));
+      await worker.empty();
+      await worker.load(options.backlog, (n) => ({ id: `k${n % keys}`, n, text }));
       await settle(peerDatabase.pool);
-      const peerRate = await peer.drain(options.backlog);
+      const peerRate = await worker.drain(options.backlog);
       series.add(graphile(keys), peerRate);
       progress(
         `P5 round ${round}/${options.rounds}, ${keys} keys: ${Math.round(rates.fromFirst)}/s, graphile-worker ${Math.round(peerRate)}/s`,
@@ -47,12 +47,12 @@ export const measureDrain: BenchCase = async ({ options, server, progress }) => 
   }
   const figure = rateFigure.bind(undefined, series, "P5");
   return [
-    figure({ work: name(manyKeys), base: graphile(manyKeys), atLeast: 2 }),
-    figure({ work: name(manyKeys), base: rawBeside(manyKeys), atLeast: 7 }),
-    figure({ work: fromStart(manyKeys), base: rawBeside(manyKeys) }),
-    figure({ work: name(fewKeys), base: graphile(fewKeys), atLeast: 1 }),
-    figure({ work: name(fewKeys), base: rawBeside(fewKeys) }),
-    figure({ work: fromStart(fewKeys), base: rawBeside(fewKeys) }),
-    figure({ work: graphile(manyKeys), base: rawBeside(manyKeys) }),
+    figure({ work: name(manyKeys), base: graphile(manyKeys), of: peer, atLeast: 2 }),
+    figure({ work: name(manyKeys), base: rawBeside(manyKeys), of: raw, atLeast: 7 }),
+    figure({ work: fromStart(manyKeys), base: rawBeside(manyKeys), of: raw }),
+    figure({ work: name(fewKeys), base: graphile(fewKeys), of: peer, atLeast: 1 }),
+    figure({ work: name(fewKeys), base: rawBeside(fewKeys), of: raw }),
+    figure({ work: fromStart(fewKeys), base: rawBeside(fewKeys), of: raw }),
+    figure({ work: graphile(manyKeys), base: rawBeside(manyKeys), of: raw }),
   ];
 };

@@ -49,8 +49,8 @@ export const measureConsume: BenchCase = async ({ options, server, progress }) =
     }
   }
   return settings.flatMap(({ name }) => [
-    rateFigure(series, "P7", { work: name, base: rawBeside(name), atLeast: 1 }),
-    rateFigure(series, "P7", { work: fromStart(name), base: rawBeside(name) }),
+    rateFigure(series, "P7", { work: name, base: rawBeside(name), of: raw, atLeast: 1 }),
+    rateFigure(series, "P7", { work: fromStart(name), base: rawBeside(name), of: raw }),
   ]);
 };
 

@@ -166,7 +166,8 @@ async function startChild(
       return new Map(answer.kind === "handled" ? answer.handled : []);
     },
     async [Symbol.asyncDispose]() {
-      const ended = once(child, "exit");
+      if (!child.connected) return;
+      const ended = once(child, "exit", { signal: AbortSignal.timeout(childWithinMs) });
       child.disconnect();
       await ended;
     },
