@@ -7,7 +7,7 @@ export interface Figure {
   readonly work: string;
   /** Of the rounds, the median. */
   readonly value: number;
-  readonly unit: "/s" | "ms" | "";
+  readonly unit: "/s" | "ms" | "µs";
   /** What the value is divided by, round by round; absent where the value itself is judged. */
   readonly of?: string;
   /** The ratio where there is one, else the value. Low and high: over all rounds, or the 95 % interval. */
@@ -23,18 +23,25 @@ export interface Target {
   readonly isMet: boolean;
 }
 
-/** The rate of `work` as a ratio of `base`, both from the same rounds; `of` is how the table calls the base. */
-export function rateFigure(
+/** What was measured of `work` as a ratio of `base`, round by round; `of` is how the table calls the base. */
+export function ratioFigure(
   series: Series,
   caseName: string,
-  { work, base, of = base, atLeast }: { work: string; base: string; of?: string; atLeast?: number },
+  options: {
+    readonly work: string;
+    readonly base: string;
+    readonly of?: string;
+    readonly atLeast?: number;
+    readonly unit?: Figure["unit"];
+  },
 ): Figure {
+  const { work, base, of = base, atLeast, unit = "/s" } = options;
   const ratio = series.ratio(work, base);
   return {
     caseName,
     work,
     value: median(series.values(work)),
-    unit: "/s",
+    unit,
     of,
     spread: ratio,
     ...(atLeast !== undefined && {

@@ -1,8 +1,5 @@
-import type { Dure } from "dure";
-import type { Pool, PoolClient } from "pg";
 import { pace } from "./load.ts";
 import { median, percentile } from "./measure.ts";
-import { Measured, text } from "./service.ts";
 
 /** At what rate latency is measured. */
 export const perSecond = 500;
@@ -41,31 +38,4 @@ export function latencies({ acknowledged, handled }: Moments): { p50: number; p9
     return Math.max(0, handledAt - at);
   });
   return { p50: median(waits), p99: percentile(waits, 0.99) };
-}
-
-/** A business transaction with one event that carries its number. */
-export function commitOne(dure: Dure<PoolClient>): (n: number) => Promise<void> {
-  return (n) =>
-    dure.transaction(async (tx) => {
-      await tx.query("insert into business (data) values ($1)", [text]);
-      tx.emit(Measured, { id: `k${Math.floor(Math.random() * 10_000)}`, n, text });
-    });
-}
-
-/** The same transaction with something else in it than an event. */
-export function commitWith(
-  pool: Pool,
-  extra: (client: PoolClient, n: number) => Promise<void>,
-): (n: number) => Promise<void> {
-  return async (n) => {
-    const client = await pool.connect();
-    try {
-      await client.query("begin");
-      await client.query("insert into business (data) values ($1)", [text]);
-      await extra(client, n);
-      await client.query("commit");
-    } finally {
-      client.release();
-    }
-  };
 }

@@ -1,3 +1,5 @@
+import type { CpuMeter } from "./cpu.ts";
+
 /** What is done over and over; it is told which of the concurrent writers it is. */
 export interface Variant {
   readonly name: string;
@@ -29,22 +31,27 @@ async function slice({ work }: Variant, ms: number): Promise<Slice> {
 
 /**
  * Measures the variants in short slices that take turns, each turn beginning with another variant, so
- * that a machine that drifts is as unkind to one as to the other. Resolves to rates per second.
+ * that a machine that drifts is as unkind to one as to the other. Resolves to rates per second; the
+ * meter, if there is one, adds up the processor time of each.
  */
 export async function rotate(
   variants: readonly Variant[],
   options: { readonly seconds: number; readonly slices: number },
+  meter?: CpuMeter,
 ): Promise<ReadonlyMap<string, number>> {
   const ms = (options.seconds * 1_000) / options.slices;
   const sums = new Map(variants.map(({ name }) => [name, { count: 0, ms: 0 }]));
   for (let turn = 0; turn < options.slices; turn += 1) {
     const first = turn % variants.length;
     for (const variant of [...variants.slice(first), ...variants.slice(0, first)]) {
-      const { count, ms: taken } = await slice(variant, ms);
-      const sum = sums.get(variant.name);
-      if (sum === undefined) continue;
-      sum.count += count;
-      sum.ms += taken;
+      const run = async (): Promise<number> => {
+        const { count, ms: taken } = await slice(variant, ms);
+        const sum = sums.get(variant.name) ?? { count: 0, ms: 0 };
+        sum.count += count;
+        sum.ms += taken;
+        return count;
+      };
+      await (meter?.measure(variant.name, run) ?? run());
     }
   }
   return new Map([...sums].map(([name, sum]) => [name, (sum.count * 1_000) / sum.ms]));

@@ -64,6 +64,10 @@ export class Series {
     this.#values.set(name, values);
   }
 
+  has(name: string): boolean {
+    return this.#values.has(name);
+  }
+
   /** Throws when nothing of that name was measured. */
   values(name: string): readonly number[] {
     const values = this.#values.get(name);

@@ -1,6 +1,6 @@
 import type { Dure } from "dure";
 import type { PoolClient } from "pg";
-import { createBusinessTables, dureTransaction } from "./cases/p4-write.ts";
+import { createBusinessTables, dureTransaction } from "./business.ts";
 import type { BenchContext } from "./context.ts";
 import { settle } from "./database.ts";
 import type { Database } from "./database.ts";
@@ -50,7 +50,7 @@ export async function measurePairs(
     const inTurn = pair % 2 === 0 ? sides.toReversed() : sides;
     for (const { pool } of inTurn) await pool.query("checkpoint");
     const rates = await rotate(
-      inTurn.map(({ name, dure }) => dureTransaction(dure, name, 1)),
+      inTurn.map(({ name, dure }) => ({ name, work: dureTransaction(dure) })),
       { seconds: options.pairSeconds, slices: slicesPerPair },
     );
     for (const [name, rate] of rates) writes.add(name, rate);

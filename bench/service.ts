@@ -22,9 +22,9 @@ export const Measured: EventDefinition<MeasuredData, MeasuredData> = event("benc
   key: (data) => data.id,
 });
 
-/** Data with a key that is one of so many, drawn at random. */
-export function randomData(keys = 10_000): MeasuredData {
-  return { id: `k${Math.floor(Math.random() * keys)}`, n: 0, text };
+/** Data with the given number and one of 10,000 keys, drawn at random. */
+export function randomData(n = 0): MeasuredData {
+  return { id: `k${Math.floor(Math.random() * 10_000)}`, n, text };
 }
 
 /** A service that writes events and relays none. */

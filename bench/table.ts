@@ -28,7 +28,7 @@ function cells(figure: Figure): readonly string[] {
   return [
     caseName,
     work,
-    unit === "" ? "" : `${formatNumber(value)}${unit === "ms" ? " ms" : unit}`,
+    `${formatNumber(value)}${unit === "/s" ? unit : ` ${unit}`}`,
     of === undefined ? "" : formatNumber(spread.median),
     of === undefined ? "" : `x ${of}`,
     coverage === undefined ? range : `${range} (${Math.round(coverage * 100)} %)`,

@@ -1,10 +1,11 @@
 import type { Pool } from "pg";
+import { dureTransaction } from "../business.ts";
 import type { BenchCase, BenchContext } from "../context.ts";
 import { openDatabase } from "../database.ts";
 import { pace } from "../load.ts";
 import { measurePairs, preparePair } from "../pairs.ts";
 import type { Pair } from "../pairs.ts";
-import { createNullSink, Measured, randomData, relayingService, text } from "../service.ts";
+import { createNullSink, relayingService } from "../service.ts";
 
 const perSecond = 1_000;
 
@@ -49,15 +50,9 @@ async function writeOnBoth({ options }: BenchContext, pair: Pair): Promise<void>
   );
   try {
     for (const service of services) await service.start();
+    const commits = services.map((service) => dureTransaction(service));
     await pace({ perSecond, seconds: options.holdSeconds }, async () => {
-      await Promise.all(
-        services.map((service) =>
-          service.transaction(async (tx) => {
-            await tx.query("insert into business (data) values ($1)", [text]);
-            tx.emit(Measured, randomData());
-          }),
-        ),
-      );
+      await Promise.all(commits.map((commit) => commit()));
     });
   } finally {
     for (const service of services) await service.stop();

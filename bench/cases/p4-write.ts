@@ -1,10 +1,11 @@
-import type { Dure } from "dure";
 import { fromPg } from "dure/transaction";
-import type { Pool, PoolClient } from "pg";
+import type { Pool } from "pg";
+import { createBusinessTables, dureTransaction, insertPlain, ownTransaction } from "../business.ts";
 import type { BenchCase, BenchContext } from "../context.ts";
+import { CpuMeter } from "../cpu.ts";
 import { openDatabase, settle } from "../database.ts";
 import { empty } from "../drain.ts";
-import { rateFigure } from "../figure.ts";
+import { ratioFigure } from "../figure.ts";
 import type { Figure } from "../figure.ts";
 import { rotate } from "../load.ts";
 import type { Variant } from "../load.ts";
@@ -18,7 +19,6 @@ import {
   Measured,
   randomData,
   relayingService,
-  text,
   writingService,
 } from "../service.ts";
 
@@ -33,52 +33,9 @@ const transactionalOutbox = "pg-transactional-outbox";
 const relayed = "1 event, relay in the same process";
 const withoutBesideRelay = "no event, beside that relay";
 
-/** Makes the tables of the business and of the plain outbox: two indexes, no key that anyone waits for. */
-export async function createBusinessTables(pool: Pool): Promise<void> {
-  await pool.query(`
-    create table business (id bigint generated always as identity primary key, data text);
-    create table plain_outbox (
-      id bigint generated always as identity primary key,
-      topic text, key text, data text, at timestamptz default now()
-    );
-    create index on plain_outbox (at)`);
-}
-
-const insertBusiness = "insert into business (data) values ($1)";
-
-/** A transaction as anyone writes it with `pg`: every statement awaited. */
-function ownTransaction(
-  pool: Pool,
-  name: string,
-  extra?: (client: PoolClient) => Promise<unknown>,
-): Variant {
-  return {
-    name,
-    async work() {
-      const client = await pool.connect();
-      try {
-        await client.query("begin");
-        await client.query(insertBusiness, [text]);
-        await extra?.(client);
-        await client.query("commit");
-      } finally {
-        client.release();
-      }
-    },
-  };
-}
-
-/** The same transaction with so many events, run by the library. */
-export function dureTransaction(dure: Dure<PoolClient>, name: string, events: number): Variant {
-  return {
-    name,
-    work: () =>
-      dure.transaction(async (tx) => {
-        await tx.query(insertBusiness, [text]);
-        for (let count = 0; count < events; count += 1) tx.emit(Measured, randomData());
-      }),
-  };
-}
+const cpu = (name: string): string => `CPU: ${name}`;
+const cpuOfServer = (name: string): string => `CPU of PostgreSQL: ${name}`;
+const cpuOfNode = (name: string): string => `CPU of Node: ${name}`;
 
 /** P4: what an event costs in a business transaction, beside a plain insert and beside the peers. */
 export const measureWrites: BenchCase = async (context) => {
@@ -91,25 +48,32 @@ export const measureWrites: BenchCase = async (context) => {
   await using bossPeer = await openPgBoss(pool);
   const outboxPeer = await openTransactionalOutbox(pool, "write");
   const dure = writingService(pool);
-
+  const variant = (name: string, work: () => Promise<void>): Variant => ({ name, work });
   const variants: readonly Variant[] = [
     rawInserts,
-    ownTransaction(pool, without),
-    ownTransaction(pool, plain, (client) => {
-      const { id, ...data } = randomData();
-      const insert = "insert into plain_outbox (topic, key, data) values ($1, $2, $3)";
-      return client.query(insert, ["bench", id, JSON.stringify({ id, ...data })]);
-    }),
-    dureTransaction(dure, one, 1),
-    dureTransaction(dure, five, 5),
-    ownTransaction(pool, own, (client) =>
-      dure.outbox.emit(fromPg(client), Measured.of(randomData())),
+    variant(without, ownTransaction(pool)),
+    variant(plain, ownTransaction(pool, insertPlain)),
+    variant(one, dureTransaction(dure)),
+    variant(five, dureTransaction(dure, [1, 2, 3, 4, 5])),
+    variant(
+      own,
+      ownTransaction(pool, (client) => dure.outbox.emit(fromPg(client), Measured.of(randomData()))),
     ),
-    ownTransaction(pool, graphile, (client) => graphilePeer.add(client, randomData())),
-    ownTransaction(pool, boss, (client) => bossPeer.send(client, randomData())),
-    ownTransaction(pool, transactionalOutbox, (client) => outboxPeer.store(client, randomData())),
+    variant(
+      graphile,
+      ownTransaction(pool, (client) => graphilePeer.add(client, randomData())),
+    ),
+    variant(
+      boss,
+      ownTransaction(pool, (client) => bossPeer.send(client, randomData())),
+    ),
+    variant(
+      transactionalOutbox,
+      ownTransaction(pool, (client) => outboxPeer.store(client, randomData())),
+    ),
   ];
   const series = new Series();
+  const meter = new CpuMeter(server.pid);
   progress("P4 warm-up");
   await rotate(variants, { seconds: 0.5, slices: 1 });
   for (let round = 1; round <= options.rounds; round += 1) {
@@ -118,17 +82,27 @@ export const measureWrites: BenchCase = async (context) => {
     await pool.query("truncate business, plain_outbox");
     await empty(pool);
     await settle(pool);
-    const rates = await rotate(variants, options);
+    const rates = await rotate(variants, options, meter);
     for (const [name, rate] of rates) series.add(name, rate);
+    addCosts(series, meter);
     await empty(pool);
     await measureBesideRelay(context, pool, series);
+    const [withOne, withNone] = [one, without].map((name) => Math.round(rates.get(name) ?? 0));
     progress(
-      `P4 round ${round}/${options.rounds}: ${Math.round(rates.get(one) ?? 0)}/s with 1 event, ${Math.round(rates.get(without) ?? 0)}/s without`,
+      `P4 round ${round}/${options.rounds}: ${withOne}/s with 1 event, ${withNone}/s without`,
     );
   }
   await dure.stop();
   return figures(series);
 };
+
+function addCosts(series: Series, meter: CpuMeter): void {
+  for (const [name, { node, postgres }] of meter.take()) {
+    series.add(cpu(name), node + postgres);
+    series.add(cpuOfNode(name), node);
+    series.add(cpuOfServer(name), postgres);
+  }
+}
 
 /** For information: the relay shares the process and the machine. */
 async function measureBesideRelay(
@@ -139,11 +113,11 @@ async function measureBesideRelay(
   const relaying = relayingService(pool, createNullSink());
   await relaying.start();
   try {
-    const rates = await rotate(
-      [ownTransaction(pool, withoutBesideRelay), dureTransaction(relaying, relayed, 1)],
-      options,
-    );
-    for (const [name, rate] of rates) series.add(name, rate);
+    const variants = [
+      { name: withoutBesideRelay, work: ownTransaction(pool) },
+      { name: relayed, work: dureTransaction(relaying) },
+    ];
+    for (const [name, rate] of await rotate(variants, options)) series.add(name, rate);
   } finally {
     await relaying.stop();
   }
@@ -151,9 +125,10 @@ async function measureBesideRelay(
 
 function figures(series: Series): readonly Figure[] {
   const figure = (work: string, base: string, atLeast?: number): Figure =>
-    rateFigure(series, "P4", { work, base, ...(atLeast !== undefined && { atLeast }) });
+    ratioFigure(series, "P4", { work, base, ...(atLeast !== undefined && { atLeast }) });
+  const cost = (name: (work: string) => string, work: string, base: string): Figure =>
+    ratioFigure(series, "P4", { work: name(work), base: name(base), of: base, unit: "µs" });
   return [
-    figure(raw, raw),
     figure(without, raw),
     figure(plain, without),
     figure(one, plain, 0.8),
@@ -168,5 +143,16 @@ function figures(series: Series): readonly Figure[] {
     figure(one, graphile),
     figure(one, boss),
     figure(one, transactionalOutbox),
+    ...(series.has(cpu(one))
+      ? [
+          cost(cpu, plain, without),
+          cost(cpu, one, without),
+          cost(cpuOfServer, one, without),
+          cost(cpuOfNode, one, without),
+          cost(cpu, one, plain),
+          cost(cpu, five, without),
+          cost(cpu, transactionalOutbox, without),
+        ]
+      : []),
   ];
 }

@@ -1,7 +1,7 @@
 import type { BenchCase } from "../context.ts";
 import { openDatabase, settle } from "../database.ts";
 import { drain, loadBacklog } from "../drain.ts";
-import { rateFigure } from "../figure.ts";
+import { ratioFigure } from "../figure.ts";
 import { rotate } from "../load.ts";
 import { Series } from "../measure.ts";
 import { openGraphileWorker } from "../peers/graphile-worker.ts";
@@ -45,7 +45,7 @@ export const measureDrain: BenchCase = async ({ options, server, progress }) => 
       );
     }
   }
-  const figure = rateFigure.bind(undefined, series, "P5");
+  const figure = ratioFigure.bind(undefined, series, "P5");
   return [
     figure({ work: name(manyKeys), base: graphile(manyKeys), of: peer, atLeast: 2 }),
     figure({ work: name(manyKeys), base: rawBeside(manyKeys), of: raw, atLeast: 7 }),

@@ -4,7 +4,7 @@ import { postgresStore, postgresTransport } from "dure/postgres";
 import type { Pool } from "pg";
 import type { BenchCase } from "../context.ts";
 import { openDatabase, settle } from "../database.ts";
-import { rateFigure } from "../figure.ts";
+import { ratioFigure } from "../figure.ts";
 import { rotate, until } from "../load.ts";
 import { Series } from "../measure.ts";
 import { openRawInserts, raw } from "../raw.ts";
@@ -49,8 +49,8 @@ export const measureConsume: BenchCase = async ({ options, server, progress }) =
     }
   }
   return settings.flatMap(({ name }) => [
-    rateFigure(series, "P7", { work: name, base: rawBeside(name), of: raw, atLeast: 1 }),
-    rateFigure(series, "P7", { work: fromStart(name), base: rawBeside(name), of: raw }),
+    ratioFigure(series, "P7", { work: name, base: rawBeside(name), of: raw, atLeast: 1 }),
+    ratioFigure(series, "P7", { work: fromStart(name), base: rawBeside(name), of: raw }),
   ]);
 };
 

@@ -4,15 +4,15 @@ import { createDure } from "dure";
 import type { Dure } from "dure";
 import { postgresStore, postgresTransport } from "dure/postgres";
 import type { Pool, PoolClient } from "pg";
+import { createBusinessTables, dureTransaction, ownTransaction } from "../business.ts";
 import type { BenchCase, BenchContext } from "../context.ts";
 import { openDatabase } from "../database.ts";
 import { durationFigure } from "../figure.ts";
-import { commitOne, commitWith, latencies, paceCommits, preciseNow } from "../latency.ts";
+import { latencies, paceCommits, preciseNow } from "../latency.ts";
 import { until } from "../load.ts";
 import { Series } from "../measure.ts";
 import { openGraphileWorker } from "../peers/graphile-worker.ts";
-import { Measured, text } from "../service.ts";
-import { createBusinessTables } from "./p4-write.ts";
+import { Measured, randomData } from "../service.ts";
 
 /** What the consumer in the other process is told. */
 export type ChildRequest =
@@ -113,12 +113,17 @@ async function measureGraphile(context: BenchContext, series: Series): Promise<v
   try {
     await measure(context, series, {
       name: graphile,
-      commit: commitWith(database.pool, (client, n) => peer.add(client, { id: "k", n, text })),
+      commit: (n) => ownTransaction(database.pool, (client) => peer.add(client, randomData(n)))(),
       handled: (count) => reached(moments, count),
     });
   } finally {
     await runner.stop();
   }
+}
+
+/** A business transaction with one event that carries its number. */
+function commitOne(dure: Dure<PoolClient>): (n: number) => Promise<void> {
+  return (n) => dureTransaction(dure, [n])();
 }
 
 async function reached(
