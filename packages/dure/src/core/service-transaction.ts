@@ -27,15 +27,17 @@ export interface TransactionOptions {
 /** What a transaction's work came to. */
 export interface WorkDone<Result> {
   readonly result: Result;
-  /** To be run last in the transaction, in this order, on the way to its COMMIT. */
-  readonly last?: readonly Statement[];
+  /** To be run last in the transaction, on the way to its COMMIT. */
+  readonly last?: Statement | undefined;
 }
 
 /** Runs transactions on the service's database. */
 export interface TransactionStore<Client = unknown> {
   /**
-   * Begins, runs `work`, runs its last statements and commits: these in one round trip where the driver can.
-   * Rolls back when `work` throws or a statement fails.
+   * Begins, runs `work`, runs its last statement and commits: these two in one round trip where the driver
+   * can. Rolls back when `work` throws or the last statement fails. The last statement is never run alone:
+   * when the work has ended the transaction itself it is refused.
+   * @throws NOT_IN_TRANSACTION when there is a last statement and the work has ended the transaction
    * @throws COMMIT_REFUSED when COMMIT answered ROLLBACK: a statement had failed and its error was swallowed
    * @throws COMMIT_IN_DOUBT when the connection was lost while COMMIT was on its way
    */

@@ -62,8 +62,8 @@ export interface ShardAdvance extends ShardCursor {
  */
 export interface OutboxStore {
   append(tx: TransactionHandle, source: string, events: readonly PreparedEvent[]): Promise<void>;
-  /** The same as statements to be run one after the other: the first fails where no transaction is open. */
-  appendStatements(source: string, events: readonly PreparedEvent[]): readonly Statement[];
+  /** The same as a statement, for whoever sees to it that it runs inside a transaction. */
+  appendStatement(source: string, events: readonly PreparedEvent[]): Statement;
   /** Renews the relay's lease and takes its share of shards. Undefined: its lease had run out. */
   heartbeat(member: {
     readonly id: string;

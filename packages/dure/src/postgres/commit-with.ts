@@ -1,5 +1,6 @@
 import type { Statement } from "../core/transaction.ts";
 import type { PostgresClient } from "./pool.ts";
+import { notInTransaction } from "./sqlstate.ts";
 
 /** What became of a COMMIT and the statements before it. */
 export type CommitAnswer =
@@ -9,19 +10,24 @@ export type CommitAnswer =
   | { readonly kind: "failed"; readonly error: unknown; readonly mayHaveCommitted: boolean };
 
 /**
- * Runs the statements and COMMIT: in one round trip where the driver lets us write the protocol's messages,
- * as that of `pg` does, else one after the other. Behind a statement that fails COMMIT is not run.
+ * Runs the last statement of a transaction and COMMIT: in one round trip where the driver lets us write the
+ * protocol's messages, as that of `pg` does, else one after the other. Behind a statement that fails COMMIT
+ * is not run. `assertTransaction` fails outside a transaction; it is run first where the driver does not
+ * know whether there is one.
  */
 export async function commitWith(
   client: PostgresClient,
-  statements: readonly Statement[],
+  last: Statement | undefined,
+  assertTransaction: string,
 ): Promise<CommitAnswer> {
+  const statements = last === undefined ? [] : [{ text: assertTransaction, params: [] }, last];
   // Whatever the client is beyond its shape is looked at before it is used.
   const driver = client as unknown as Partial<PgClient>;
   const canWrite = typeof driver.connection?.parse === "function" && driver.pipeline !== true;
   if (canWrite && statements.length > 0) {
     return new Promise((answer) => {
-      driver.query?.(new CommittingQuery(statements, answer));
+      const status = (): unknown => driver.getTransactionStatus?.();
+      driver.query?.(new CommittingQuery({ statements, status, answer }));
     });
   }
   let isCommitting = false;
@@ -40,6 +46,8 @@ interface PgClient {
   /** Then the driver itself sends ahead, and takes no queries of other classes. */
   readonly pipeline: boolean;
   readonly connection: PgConnection;
+  /** As the server said with its last answer: I (idle), T (in a transaction), E (in a failed one). */
+  getTransactionStatus(): string | null;
   query(query: CommittingQuery): void;
 }
 
@@ -56,20 +64,32 @@ interface PgConnection {
 class CommittingQuery {
   /** Not to be renamed: with a `query_timeout`, `pg` puts its own in its place. */
   callback: (error: unknown) => void;
-  readonly #statements: readonly Statement[];
+  #statements: readonly Statement[];
+  readonly #status: () => unknown;
   #isSent = false;
   #completed = 0;
   #command: string | undefined;
 
-  constructor(statements: readonly Statement[], answer: (answer: CommitAnswer) => void) {
-    this.#statements = statements;
+  /** The first of the statements asserts that there is a transaction. */
+  constructor(parts: {
+    readonly statements: readonly Statement[];
+    readonly status: () => unknown;
+    readonly answer: (answer: CommitAnswer) => void;
+  }) {
+    const { answer } = parts;
+    this.#statements = parts.statements;
+    this.#status = parts.status;
     this.callback = (error) => {
       if (error === null) return answer({ kind: "answered", command: this.#command });
       answer({ kind: "failed", error, mayHaveCommitted: this.#mayHaveCommitted(error) });
     };
   }
 
-  submit(connection: PgConnection): void {
+  /** Called when everything before it has been answered. */
+  submit(connection: PgConnection): Error | undefined {
+    const status = this.#status();
+    if (status === "I") return notInTransaction();
+    if (status === "T" || status === "E") this.#statements = this.#statements.slice(1);
     this.#isSent = true;
     connection.stream.cork();
     try {
@@ -82,6 +102,7 @@ class CommittingQuery {
     } finally {
       connection.stream.uncork();
     }
+    return undefined;
   }
 
   /** The server answers in order: an error of its own before the last statement is done is not COMMIT's. */

@@ -37,10 +37,7 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
 
   return {
     append: (tx, source, events) => append(tx, sql, appendStatement(sql, source, events)),
-    appendStatements: (source, events) => [
-      { text: sql.assertTransaction, params: [] },
-      inTransaction(appendStatement(sql, source, events), true),
-    ],
+    appendStatement: (source, events) => inTransaction(appendStatement(sql, source, events), true),
     async heartbeat({ id, leaseMs, isJoining }) {
       shardCount ??= (await lastPositions()).length;
       const held = await claims.heartbeat({ scope, id, leaseMs, slots: shardCount, isJoining });

@@ -2,21 +2,24 @@ import { DureError, describeError } from "../core/errors.ts";
 import type { TransactionStore } from "../core/service-transaction.ts";
 import type { Statement } from "../core/transaction.ts";
 import { commitWith } from "./commit-with.ts";
+import { outboxSql } from "./outbox-sql.ts";
 import { takeClient } from "./pool.ts";
 import type { PostgresClient, PostgresPool } from "./pool.ts";
 import { classifySqlError, translateSqlError } from "./sqlstate.ts";
 
-/** Transactions on a pool of PostgreSQL connections, at READ COMMITTED. */
+/** Transactions on a pool of PostgreSQL connections, at READ COMMITTED. `schema` is quoted. */
 export function postgresTransactionStore<Client extends PostgresClient>(
   pool: PostgresPool<Client>,
+  schema: string,
 ): TransactionStore<Client> {
+  const { assertTransaction } = outboxSql(schema);
   return {
     async run(work) {
       const { client, release } = await connect(pool);
       try {
         await begin(client);
         const { result, last } = await work(client, client);
-        await commit(client, last ?? []);
+        await commit(client, last, assertTransaction);
         release();
         return result;
       } catch (error) {
@@ -44,8 +47,12 @@ async function begin(client: PostgresClient): Promise<void> {
   }
 }
 
-async function commit(client: PostgresClient, last: readonly Statement[]): Promise<void> {
-  const answer = await commitWith(client, last);
+async function commit(
+  client: PostgresClient,
+  last: Statement | undefined,
+  assertTransaction: string,
+): Promise<void> {
+  const answer = await commitWith(client, last, assertTransaction);
   if (answer.kind === "failed") {
     const { error, mayHaveCommitted } = answer;
     if (classifySqlError(error) !== "unavailable") throw translateSqlError(error);

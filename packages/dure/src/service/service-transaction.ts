@@ -56,7 +56,7 @@ export async function runInTransaction<Client, Result>(
       isOpen = false;
       const events = await Promise.all(emitted.map(async (prepared) => prepared));
       await faults.hit("transaction.before-commit");
-      const last = events.length > 0 ? outbox.appendStatements(source, events) : [];
+      const last = events.length > 0 ? outbox.appendStatement(source, events) : undefined;
       return { result: value, last };
     } finally {
       isOpen = false;
