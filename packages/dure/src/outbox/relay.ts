@@ -2,10 +2,11 @@ import { createWakeup } from "../core/abort.ts";
 import type { Wakeup } from "../core/abort.ts";
 import { backoffMs } from "../core/backoff.ts";
 import type { RetryPolicy } from "../core/backoff.ts";
-import { assert, describeError, isDureError } from "../core/errors.ts";
+import { DureError, assert, describeError, isDureError } from "../core/errors.ts";
 import { keyOf } from "../core/message.ts";
+import type { Message } from "../core/message.ts";
 import type { DueMessage, Failure, ParkingStore, ParkRequest } from "../core/parking.ts";
-import type { Publisher, PublishOutcome } from "../core/transport.ts";
+import type { Fence, Publisher, PublishOutcome } from "../core/transport.ts";
 import type { ReadRequest, ShardAdvance, StoredMessage } from "./outbox-store.ts";
 import { RelayMembership } from "./relay-membership.ts";
 import type { MembershipParts } from "./relay-membership.ts";
@@ -20,6 +21,8 @@ export interface RelayOptions {
   readonly pollMsMin?: number;
   /** The longest wait between looks. @defaultValue 1000 */
   readonly pollMsMax?: number;
+  /** How long a publication may take before its outcome counts as unknown and all of it is sent again. @defaultValue 30000 */
+  readonly publishMsMax?: number;
   /** For an event that the transport refuses. A transport that is down costs no attempts. */
   readonly retry?: Partial<RetryPolicy>;
   /** What a dead letter does to its key: the later events wait, or go on without it. @defaultValue "park-key" */
@@ -122,7 +125,7 @@ export class Relay {
     let pauseMs = settings.pollMsMin;
     while (!signal.aborted) {
       try {
-        const { isBusy, isMore, hasGaps } = await this.#tick(signal);
+        const { isBusy, isMore, hasGaps } = await this.#tick();
         if (failures > 0) logger.info("relay publishes again", { source });
         failures = 0;
         const pauseMsMax = Math.min(settings.pollMsMax, hasGaps ? gapPollMsMax : Infinity);
@@ -152,9 +155,7 @@ export class Relay {
   }
 
   /** One look at the outbox. Busy: look again soon; more: look again at once. */
-  async #tick(
-    signal: AbortSignal,
-  ): Promise<{ isBusy: boolean; isMore: boolean; hasGaps: boolean }> {
+  async #tick(): Promise<{ isBusy: boolean; isMore: boolean; hasGaps: boolean }> {
     const { outbox, settings, source, faults } = this.#parts;
     if (!this.#membership.isLeaseLive) return { isBusy: false, isMore: false, hasGaps: false };
     this.#memberId = this.#membership.memberId;
@@ -164,7 +165,7 @@ export class Relay {
     const requests = await this.#readRequests(last);
     const found = requests.length === 0 ? [] : await outbox.read(requests, settings.batchSizeMax);
     const due = await this.#dueMessages();
-    const sent = await this.#send(found, due, signal);
+    const sent = await this.#send(found, due);
     const { advances, isMore } = this.#progress(requests, found);
     if (advances.length + sent.parked.length + sent.resolved.length > 0) {
       const fenced = await outbox.advance(this.#memberId, advances, sent.parked, sent.resolved);
@@ -235,12 +236,8 @@ export class Relay {
     return due.filter((message) => this.#membership.shards.has(message.shard));
   }
 
-  async #send(
-    found: readonly StoredMessage[],
-    due: readonly DueMessage[],
-    signal: AbortSignal,
-  ): Promise<Sent> {
-    const { publisher, faults, source } = this.#parts;
+  async #send(found: readonly StoredMessage[], due: readonly DueMessage[]): Promise<Sent> {
+    const { faults, source } = this.#parts;
     const isFree = (stored: StoredMessage): boolean => !this.#parkedKeys.has(keyOf(stored.message));
     const free = found.filter(isFree);
     const parked = found
@@ -255,13 +252,39 @@ export class Relay {
       shard,
       epoch,
     }));
-    const outcomes = await publisher.publish(messages, { fences, signal });
+    const outcomes = await this.#publish(messages, fences);
     assert(outcomes.length === messages.length, "a transport must answer for each message");
     await faults.hit("relay.after-publish");
     const resolved = await this.#settleDue(due, outcomes);
     parked.push(...this.#settleFree(free, outcomes.slice(due.length)));
     this.#parts.onPublished?.(outcomes.filter((outcome) => outcome.kind === "accepted").length);
     return { parked, resolved };
+  }
+
+  /**
+   * A broker that says nothing would hold the shards for as long as this process renews their lease. What
+   * was given up and arrives late after all is a copy, which consumers drop. A stop waits for the answer:
+   * to give up at once would only make copies.
+   */
+  async #publish(
+    messages: readonly Message[],
+    fences: readonly Fence[],
+  ): Promise<readonly PublishOutcome[]> {
+    const { publisher, settings } = this.#parts;
+    const msMax = settings.publishMsMax;
+    const late = new AbortController();
+    const timer = setTimeout(() => {
+      const what = `the transport did not answer within ${msMax} ms: ${messages.length} events are sent again`;
+      late.abort(new DureError("BROKER_UNAVAILABLE", what));
+    }, msMax);
+    const givenUp = Promise.withResolvers<never>();
+    late.signal.addEventListener("abort", () => givenUp.reject(late.signal.reason as DureError));
+    try {
+      const published = publisher.publish(messages, { fences, signal: late.signal });
+      return await Promise.race([published, givenUp.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async #settleDue(

@@ -4,15 +4,24 @@ import { takeClient } from "./pool.ts";
 import type { PostgresClient, PostgresPool } from "./pool.ts";
 import { classifySqlError } from "./sqlstate.ts";
 
-/** Transactions on a pool of PostgreSQL connections, at READ COMMITTED. */
+/**
+ * Transactions on a pool of PostgreSQL connections, at READ COMMITTED. The server ends one whose process
+ * does nothing for `idleInTransactionMsMax`: frozen or cut off, it would hold its locks for as long as its
+ * connection seems to live. 0: as the server is set.
+ */
 export function postgresTransactionStore<Client extends PostgresClient>(
   pool: PostgresPool<Client>,
+  { idleInTransactionMsMax }: { readonly idleInTransactionMsMax: number },
 ): TransactionStore<Client> {
+  const beginText =
+    idleInTransactionMsMax === 0
+      ? beginOnly
+      : `${beginOnly}; set local idle_in_transaction_session_timeout = ${idleInTransactionMsMax}`;
   return {
     async run(work) {
       const { client, release } = await connect(pool);
       try {
-        await begin(client);
+        await begin(client, beginText);
         const result = await work(client, client);
         await commit(client);
         release();
@@ -34,9 +43,11 @@ async function connect<Client extends PostgresClient>(
   }
 }
 
-async function begin(client: PostgresClient): Promise<void> {
+const beginOnly = "begin isolation level read committed";
+
+async function begin(client: PostgresClient, text: string): Promise<void> {
   try {
-    await client.query("begin isolation level read committed");
+    await client.query(text);
   } catch (error) {
     throw unavailable("the transaction could not begin", error);
   }
