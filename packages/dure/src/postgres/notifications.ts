@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { settledWithin } from "../core/abort.ts";
 import type { Clock } from "../core/clock.ts";
 import { backoffMs } from "../core/backoff.ts";
 import { describeError } from "../core/errors.ts";
@@ -27,8 +28,9 @@ const selfTestMs = 2_000;
 const answerMsMax = 30_000;
 /** How often to try whether notifications arrive: the server may only have been busy, or the network have gone silent. */
 const selfTestEveryMs = 60_000;
-/** Statements that are spent on finding the pooler's connection again on which LISTEN was left. */
-const unlistenMax = 10;
+/** A pooler hands out first what it got back last, so the first try tells, unless others are quicker. */
+const sharedTriesMax = 10;
+const serverProcess = "/* dure:notify.server-process */ select pg_backend_pid() as pid";
 
 /**
  * News between processes, and only a hint: whoever misses it finds out by looking. NOTIFY is sent from
@@ -141,7 +143,8 @@ export class Notifications {
       arrivals.get(payload)?.();
       if (payload === "") for (const listener of this.#listeners) listener();
     });
-    const pid = await this.#onOneServer(client, `listen ${this.#channel}`, signal);
+    if (await this.#isShared(client, signal)) return this.#report("polling");
+    await answered(client.query(`listen ${this.#channel}`));
     let isFirst = true;
     while (!signal.aborted) {
       const arrives = await this.#selfTest(arrivals, signal);
@@ -149,7 +152,7 @@ export class Notifications {
       // It did before: the connection is at fault, or the network between.
       if (!arrives && !isFirst) throw new Error("a test notification did not arrive");
       if (isFirst) this.#report(arrives ? "notify" : "polling");
-      if (!arrives) return this.#unlisten(client, pid, signal);
+      if (!arrives) return;
       isFirst = false;
       await clock.sleep(selfTestEveryMs, signal);
     }
@@ -195,31 +198,18 @@ export class Notifications {
       });
   }
 
-  /** The pooler's connection to the server would go on to listen, for nobody: find it again if it is easily found. */
-  async #unlisten(client: PostgresClient, pid: number, signal: AbortSignal): Promise<void> {
-    for (let tries = 0; tries < unlistenMax && !signal.aborted; tries += 1) {
-      const met = await this.#onOneServer(client, `unlisten ${this.#channel}`, signal);
-      if (met === pid) return;
+  /**
+   * Whether others are given the server process of our connection between our statements. Found out first
+   * where it can be: LISTEN would stay behind on a connection of the pooler's, where nobody hears it.
+   */
+  async #isShared(client: PostgresClient, signal: AbortSignal): Promise<boolean> {
+    const { pool } = this.#parts;
+    for (let tries = 0; tries < sharedTriesMax && !signal.aborted; tries += 1) {
+      const ours = await answered(client.query(serverProcess));
+      const theirs = await pool.query(serverProcess);
+      if (ours.rows[0]?.["pid"] === theirs.rows[0]?.["pid"]) return true;
     }
-  }
-
-  /** Runs the statement and resolves to the server's process that ran it: in a transaction, which a pooler does not split. */
-  async #onOneServer(
-    client: PostgresClient,
-    statement: string,
-    signal: AbortSignal,
-  ): Promise<number> {
-    const run = async (): Promise<number> => {
-      await client.query("begin");
-      await client.query(statement);
-      const { rows } = await client.query("select pg_backend_pid() as pid");
-      await client.query("commit");
-      return Number(rows[0]?.["pid"]);
-    };
-    const timeout = this.#parts.clock.sleep(answerMsMax, signal).then(() => {
-      throw new Error(`no answer within ${answerMsMax} ms`);
-    });
-    return Promise.race([run(), timeout]);
+    return false;
   }
 
   /** Stops listening and telling. */
@@ -227,4 +217,9 @@ export class Notifications {
     this.#stop.abort();
     await Promise.all([this.#listening, this.#sending]);
   }
+}
+
+async function answered<Answer>(answer: Promise<Answer>): Promise<Answer> {
+  if (await settledWithin(answer, answerMsMax)) return answer;
+  throw new Error(`no answer within ${answerMsMax} ms`);
 }
