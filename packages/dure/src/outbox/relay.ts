@@ -7,6 +7,8 @@ import { keyOf } from "../core/message.ts";
 import type { Message } from "../core/message.ts";
 import type { DueMessage, Failure, ParkingStore, ParkRequest } from "../core/parking.ts";
 import type { Fence, Publisher, PublishOutcome } from "../core/transport.ts";
+import { createTrouble } from "../core/trouble.ts";
+import type { Trouble } from "../core/trouble.ts";
 import type { ReadRequest, ShardAdvance, StoredMessage } from "./outbox-store.ts";
 import { RelayMembership } from "./relay-membership.ts";
 import type { MembershipParts } from "./relay-membership.ts";
@@ -103,31 +105,39 @@ export class Relay {
   }
 
   async #keepLease(signal: AbortSignal): Promise<void> {
-    const { settings, logger, source } = this.#parts;
-    let failures = 0;
+    const { settings } = this.#parts;
+    const trouble = this.#trouble(
+      "relay cannot renew its lease and tries again",
+      "relay renews its lease again",
+    );
+    let isFailing = false;
     while (!signal.aborted) {
       try {
         await this.#membership.heartbeat();
-        if (failures > 0) logger.info("relay renews its lease again", { source });
-        failures = 0;
+        isFailing = false;
+        trouble.succeeded();
         this.wake();
       } catch (error) {
-        failures += 1;
-        if (failures === 1) this.#warn("relay cannot renew its lease and tries again", error);
+        isFailing = true;
+        trouble.failed(error);
       }
-      await this.#leaseWakeup.wait(settings.leaseMs / (failures > 0 ? 10 : 3), signal);
+      await this.#leaseWakeup.wait(settings.leaseMs / (isFailing ? 10 : 3), signal);
     }
   }
 
   async #pump(signal: AbortSignal): Promise<void> {
-    const { clock, settings, logger, source } = this.#parts;
+    const { clock, settings } = this.#parts;
+    const trouble = this.#trouble(
+      "relay could not publish and tries again",
+      "relay publishes again",
+    );
     let failures = 0;
     let pauseMs = settings.pollMsMin;
     while (!signal.aborted) {
       try {
         const { isBusy, isMore, hasGaps } = await this.#tick();
-        if (failures > 0) logger.info("relay publishes again", { source });
         failures = 0;
+        trouble.succeeded();
         const pauseMsMax = Math.min(settings.pollMsMax, hasGaps ? gapPollMsMax : Infinity);
         pauseMs = isBusy ? settings.pollMsMin : Math.min(pauseMs * 2, pauseMsMax);
         if (isMore) continue;
@@ -136,13 +146,22 @@ export class Relay {
         // Whatever was in flight is unknown: go on from what was recorded, as a new owner would.
         this.#membership.shards.clear();
         if (isDureError(error, "FENCED")) await this.#startAgain();
-        if (failures === 1 && !signal.aborted)
-          this.#warn("relay could not publish and tries again", error);
+        if (!signal.aborted) trouble.failed(error);
         await clock.sleep(backoffMs(failures, { baseMs: 50, maxMs: 5_000 }, clock), signal);
         continue;
       }
       if ((await this.#wakeup.wait(pauseMs, signal)) === "woken") pauseMs = settings.pollMsMin;
     }
+  }
+
+  #trouble(message: string, messageOver: string): Trouble {
+    const { clock, settings, logger, source } = this.#parts;
+    return createTrouble({
+      clock,
+      settleMs: settings.leaseMs,
+      say: (error) => this.#warn(message, error),
+      sayOver: () => logger.info(messageOver, { source }),
+    });
   }
 
   /** Comes back as a new member with higher epochs, and at once; unless the heartbeat has seen to that already. */

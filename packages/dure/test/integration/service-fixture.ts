@@ -69,6 +69,7 @@ export type TestServiceOptions = Partial<Omit<DureOptions<pg.PoolClient>, "store
   readonly logPool?: pg.Pool;
   /** Where both listen, if not on their own. */
   readonly listenPool?: pg.Pool;
+  readonly statementMsMax?: number;
   readonly schema?: string;
   readonly groupLeaseMs?: number;
   readonly wrap?: (log: EventLog) => Transport;
@@ -77,9 +78,9 @@ export type TestServiceOptions = Partial<Omit<DureOptions<pg.PoolClient>, "store
 /** A service on the database, not yet started. */
 export function createTestService(options: TestServiceOptions): TestService {
   const { pool, logPool = pool, listenPool, schema = "dure", wrap, ...others } = options;
-  const { groupLeaseMs = 1_000, ...rest } = others;
+  const { statementMsMax = 30_000, groupLeaseMs = 1_000, ...rest } = others;
   const { lines, logger } = collectLogs();
-  const shared = { schema, logger, ...(listenPool && { listenPool }) };
+  const shared = { schema, logger, statementMsMax, ...(listenPool && { listenPool }) };
   const log = postgresTransport({ pool: logPool, leaseMs: groupLeaseMs, ...shared });
   const dure = createDure<pg.PoolClient>({
     service: "steps",
