@@ -2,14 +2,14 @@ import { createWakeup } from "../core/abort.ts";
 import type { Wakeup } from "../core/abort.ts";
 import { backoffMs } from "../core/backoff.ts";
 import type { RetryPolicy } from "../core/backoff.ts";
-import { DureError, assert, describeError, isDureError } from "../core/errors.ts";
+import { assert, describeError, isDureError } from "../core/errors.ts";
 import { keyOf } from "../core/message.ts";
-import type { Message } from "../core/message.ts";
 import type { DueMessage, Failure, ParkingStore, ParkRequest } from "../core/parking.ts";
-import type { Fence, Publisher, PublishOutcome } from "../core/transport.ts";
+import type { Publisher, PublishOutcome } from "../core/transport.ts";
 import { createTrouble } from "../core/trouble.ts";
 import type { Trouble } from "../core/trouble.ts";
 import type { ReadRequest, ShardAdvance, StoredMessage } from "./outbox-store.ts";
+import { publishWithin } from "./publish-within.ts";
 import { RelayMembership } from "./relay-membership.ts";
 import type { MembershipParts } from "./relay-membership.ts";
 
@@ -256,7 +256,7 @@ export class Relay {
   }
 
   async #send(found: readonly StoredMessage[], due: readonly DueMessage[]): Promise<Sent> {
-    const { faults, source } = this.#parts;
+    const { publisher, faults, source, settings } = this.#parts;
     const isFree = (stored: StoredMessage): boolean => !this.#parkedKeys.has(keyOf(stored.message));
     const free = found.filter(isFree);
     const parked = found
@@ -271,39 +271,13 @@ export class Relay {
       shard,
       epoch,
     }));
-    const outcomes = await this.#publish(messages, fences);
+    const outcomes = await publishWithin(publisher, messages, fences, settings.publishMsMax);
     assert(outcomes.length === messages.length, "a transport must answer for each message");
     await faults.hit("relay.after-publish");
     const resolved = await this.#settleDue(due, outcomes);
     parked.push(...this.#settleFree(free, outcomes.slice(due.length)));
     this.#parts.onPublished?.(outcomes.filter((outcome) => outcome.kind === "accepted").length);
     return { parked, resolved };
-  }
-
-  /**
-   * A broker that says nothing would hold the shards for as long as this process renews their lease. What
-   * was given up and arrives late after all is a copy, which consumers drop. A stop waits for the answer:
-   * to give up at once would only make copies.
-   */
-  async #publish(
-    messages: readonly Message[],
-    fences: readonly Fence[],
-  ): Promise<readonly PublishOutcome[]> {
-    const { publisher, settings } = this.#parts;
-    const msMax = settings.publishMsMax;
-    const late = new AbortController();
-    const timer = setTimeout(() => {
-      const what = `the transport did not answer within ${msMax} ms: ${messages.length} events are sent again`;
-      late.abort(new DureError("BROKER_UNAVAILABLE", what));
-    }, msMax);
-    const givenUp = Promise.withResolvers<never>();
-    late.signal.addEventListener("abort", () => givenUp.reject(late.signal.reason as DureError));
-    try {
-      const published = publisher.publish(messages, { fences, signal: late.signal });
-      return await Promise.race([published, givenUp.promise]);
-    } finally {
-      clearTimeout(timer);
-    }
   }
 
   async #settleDue(
