@@ -70,6 +70,7 @@ export type TestServiceOptions = Partial<Omit<DureOptions<pg.PoolClient>, "store
   /** Where both listen, if not on their own. */
   readonly listenPool?: pg.Pool;
   readonly statementMsMax?: number;
+  readonly idleInTransactionMsMax?: number;
   readonly schema?: string;
   readonly groupLeaseMs?: number;
   readonly wrap?: (log: EventLog) => Transport;
@@ -78,13 +79,17 @@ export type TestServiceOptions = Partial<Omit<DureOptions<pg.PoolClient>, "store
 /** A service on the database, not yet started. */
 export function createTestService(options: TestServiceOptions): TestService {
   const { pool, logPool = pool, listenPool, schema = "dure", wrap, ...others } = options;
-  const { statementMsMax = 30_000, groupLeaseMs = 1_000, ...rest } = others;
+  const { statementMsMax = 30_000, idleInTransactionMsMax, groupLeaseMs = 1_000, ...rest } = others;
   const { lines, logger } = collectLogs();
   const shared = { schema, logger, statementMsMax, ...(listenPool && { listenPool }) };
   const log = postgresTransport({ pool: logPool, leaseMs: groupLeaseMs, ...shared });
   const dure = createDure<pg.PoolClient>({
     service: "steps",
-    store: postgresStore({ pool, ...shared }),
+    store: postgresStore({
+      pool,
+      ...shared,
+      ...(idleInTransactionMsMax !== undefined && { idleInTransactionMsMax }),
+    }),
     transport: wrap === undefined ? log : wrap(log),
     logger,
     relay: { leaseMs: 1_000, pollMsMax: 100 },
