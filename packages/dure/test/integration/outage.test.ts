@@ -104,9 +104,10 @@ async function start(cutsPublications: boolean): Promise<void> {
         // Either it is not executed, or it is and nobody is told.
         proxy.blackHole(Math.random() < 0.5 ? "toServer" : "toClient");
         const published = log.publish(messages, options);
-        published.catch(() => undefined); // seen by the caller
-        await delay(20);
-        proxy.cut();
+        // It may first have to connect, so once is not enough.
+        const cutting = setInterval(() => proxy.cut(), 20);
+        await published.catch(() => undefined); // seen by the caller
+        clearInterval(cutting);
         proxy.resume();
         return published;
       },
@@ -176,6 +177,41 @@ describe("a broker that", () => {
       report(name, { total, piledUp, drainedMs, latencies, order: order["steps"], said });
     },
   );
+});
+
+describe("a transport that never answers, and does not hear that it was given up", () => {
+  it("is asked again after the bound; what it did after all, much later, is dropped as a copy", async () => {
+    const late: (() => Promise<unknown>)[] = [];
+    service = createTestService({
+      pool: database.pool,
+      relay: { leaseMs: 1_000, pollMsMax: 100, publishMsMax: 500 },
+      wrap: (log) => ({
+        ...log,
+        publish(messages, options) {
+          if (late.length >= 2) return log.publish(messages, options);
+          late.push(() =>
+            log.publish(messages, { ...options, signal: new AbortController().signal }),
+          );
+          return new Promise(() => {});
+        },
+      }),
+    });
+    service.dure.on(stepTaken, {}, handleInto("steps"));
+    await service.dure.start();
+    for (const key of keys) await emitSteps(service.dure, key, { to: 3 });
+    const rows = await waitForHandled(database.pool, keys.length * 3);
+    await waitForDrained(service.dure);
+    expect(late).toHaveLength(2);
+    const complaints = service.logs.filter(({ message }) => message.includes("could not publish"));
+    expect(JSON.stringify(complaints)).toContain("did not answer within 500 ms");
+    expect(complaints).toHaveLength(1);
+    for (const publish of late) await publish();
+    await waitFor(async () => ((await service.dure.status()).order["steps"]?.duplicates ?? 0) > 0, {
+      what: "the copies to be dropped",
+    });
+    expect(disorderedKeys(rows)).toEqual([]);
+    expect((await service.dure.status()).order["steps"]).toMatchObject({ gaps: 0, reorders: 0 });
+  });
 });
 
 /** What the long form is run for. */
