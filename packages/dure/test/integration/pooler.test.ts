@@ -9,6 +9,7 @@ import {
   type PgBouncer,
   startPgBouncer,
 } from "../support/pgbouncer.ts";
+import { leaveOut } from "../support/leave-out.ts";
 import { hasField, spawnChild } from "../support/spawn-child.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test-database.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -25,12 +26,6 @@ import {
   waitForDrained,
   waitForHandled,
 } from "./service-fixture.ts";
-
-declare module "vitest" {
-  interface TaskMeta {
-    skipReason?: string;
-  }
-}
 
 const program = await findPgBouncer();
 const serverConnectionsMax = 4;
@@ -50,10 +45,8 @@ const pools: pg.Pool[] = [];
 const started: TestService[] = [];
 
 beforeEach(async (context) => {
-  if (program === undefined) {
-    context.task.meta.skipReason = "pgbouncer is not installed (Debian: apt-get install pgbouncer)";
-    context.skip();
-  }
+  if (program === undefined)
+    leaveOut(context, "pgbouncer is not installed (Debian: apt-get install pgbouncer)");
   database = await createTestDatabase({ migrate: false, name: "pooler" });
   bouncer = await startPgBouncer(database.url, { serverConnectionsMax });
 });
