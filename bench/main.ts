@@ -75,9 +75,14 @@ function print(options: BenchOptions, figures: readonly Figure[]): void {
 async function fail(error: unknown): Promise<void> {
   // What fails because everything is being stopped is no news.
   if (exitCode !== undefined) return;
-  console.error(error instanceof Error && error.stack !== undefined ? error.stack : error);
-  if (servers.isUnused) console.error(`\n${usage()}`);
+  // Nothing was started: it is the command line.
+  if (servers.isUnused) console.error(`${describe(error)}\n\n${usage()}`);
+  else console.error(error);
   await end(1);
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Stops the servers, removes their files and ends the process, whatever else is under way. */
