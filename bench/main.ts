@@ -32,14 +32,17 @@ process.once("uncaughtException", (error) => void fail(error));
 
 try {
   const options = readOptions(process.argv.slice(2));
-  const figures = await measure(options);
+  const { figures, failed } = await measure(options);
   print(options, figures);
-  await end(0);
+  await end(failed.length === 0 ? 0 : 1);
 } catch (error) {
   await fail(error);
 }
 
-async function measure(options: BenchOptions): Promise<readonly Figure[]> {
+/** Case by case; what one that fails has measured is lost, what the others measure is not. */
+async function measure(
+  options: BenchOptions,
+): Promise<{ figures: readonly Figure[]; failed: readonly CaseName[] }> {
   const startedAt = performance.now();
   const progress = (line: string): void => {
     if (exitCode !== undefined) return;
@@ -49,10 +52,18 @@ async function measure(options: BenchOptions): Promise<readonly Figure[]> {
   progress("starting PostgreSQL");
   const server = await servers.start();
   const figures: Figure[] = [];
+  const failed: CaseName[] = [];
   for (const name of options.cases) {
-    figures.push(...(await cases[name]({ options, server, servers, progress })));
+    try {
+      figures.push(...(await cases[name]({ options, server, servers, progress })));
+    } catch (error) {
+      if (servers.isClosed) throw error;
+      failed.push(name);
+      console.error(error);
+      progress(`${name.toUpperCase()} failed`);
+    }
   }
-  return figures;
+  return { figures, failed };
 }
 
 function print(options: BenchOptions, figures: readonly Figure[]): void {
