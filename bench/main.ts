@@ -25,10 +25,11 @@ const cases: Readonly<Record<CaseName, BenchCase>> = {
 const servers = new Servers();
 let exitCode: number | undefined;
 
-process.once("SIGINT", () => void end(130));
-process.once("SIGTERM", () => void end(143));
+// Not once: npm hands on the signal that the terminal has sent already, and the second would end us at once.
+process.on("SIGINT", () => void end(130));
+process.on("SIGTERM", () => void end(143));
 // A peer that fails beside the measurement ends the run as well; nothing may be left behind.
-process.once("uncaughtException", (error) => void fail(error));
+process.on("uncaughtException", (error) => void fail(error));
 
 try {
   const options = readOptions(process.argv.slice(2));
