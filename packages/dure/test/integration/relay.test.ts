@@ -72,6 +72,8 @@ function wrapPool(
     let isOpen = false;
     return new Proxy(client, {
       get(target, name) {
+        // Without it the library writes no messages of its own, and COMMIT passes here too.
+        if (name === "connection") return undefined;
         const value: unknown = Reflect.get(target, name, target);
         if (typeof value !== "function") return value;
         if (name !== "query") return value.bind(target) as unknown;
