@@ -9,7 +9,7 @@ import type { AnyEventDefinition } from "../core/event.ts";
 import type { Faults } from "../core/faults.ts";
 import { keyOf } from "../core/message.ts";
 import type { Message, MessageContext } from "../core/message.ts";
-import type { DueMessage, Failure, ParkingStore } from "../core/parking.ts";
+import type { DueMessage, Failure, ParkingStore, ParkRequest } from "../core/parking.ts";
 import type { ServiceTransaction } from "../core/service-transaction.ts";
 import type { TransactionHandle } from "../core/transaction.ts";
 import type { InboxStore } from "./inbox-store.ts";
@@ -142,15 +142,19 @@ export class Inbox {
       async (tx, raw) => {
         const answer = await store.receive(raw, group, batch);
         const seen = new Set<string>();
+        const held: ParkRequest[] = [];
         for (const message of batch) {
+          // A tombstone is for the order check only; its record leaves the event itself fresh.
+          if (message.tombstone === true) continue;
           if (!answer.fresh.has(message.id) || seen.has(message.id)) continue;
           seen.add(message.id);
           current = message;
           if (answer.parkedKeys.has(keyOf(message))) {
-            await parking.park(raw, this.#parkRequest(message, undefined));
+            held.push(this.#parkRequest(message, undefined));
           } else await this.#run(message, tx);
         }
         current = undefined;
+        await parking.park(raw, held);
         await faults.hit("inbox.before-commit");
         return answer;
       },
@@ -222,21 +226,21 @@ export class Inbox {
 
   async #park(message: Message, error: unknown): Promise<void> {
     const { store, parking, group } = this.#parts;
-    await this.#parts.transaction(
+    const received = await this.#parts.transaction(
       async (_tx, raw) => {
-        const { fresh } = await store.receive(raw, group, [message]);
-        if (!fresh.has(message.id)) return;
-        await parking.park(raw, this.#parkRequest(message, this.#failure(error, 1)));
+        const answer = await store.receive(raw, group, [message]);
+        if (answer.fresh.has(message.id)) {
+          await parking.park(raw, [this.#parkRequest(message, this.#failure(error, 1))]);
+        }
+        return answer;
       },
       () => undefined,
     );
+    this.#order.record([message], received);
     this.parkedNews.wake();
   }
 
-  #parkRequest(
-    message: Message,
-    failure: Failure | undefined,
-  ): Parameters<ParkingStore["park"]>[1] {
+  #parkRequest(message: Message, failure: Failure | undefined): ParkRequest {
     return {
       side: "consumer",
       consumer: this.#parts.group,

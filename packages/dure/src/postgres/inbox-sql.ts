@@ -12,15 +12,15 @@ export interface InboxSql {
 
 /** `schema` is quoted. */
 export function inboxSql(schema: string): InboxSql {
-  const columns = "id::text, message::text, attempts, (message ->> 'shard')::integer as shard";
+  const columns = "id::text, message::text, attempts, shard";
   return {
-    receive: `/* dure:inbox.receive */ select fresh, parked, known from ${schema}.inbox_receive($1, $2::text[], $3::text[], $4::text[], $5::text[])`,
+    receive: `/* dure:inbox.receive */ select fresh, parked, known, tombstoned from ${schema}.inbox_receive($1, $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[])`,
     beginAttempt: `/* dure:inbox.begin-attempt */
       insert into ${schema}.inbox_attempt as a (consumer, message_id, started) values ($1, $2, 1)
       on conflict (consumer, message_id) do update set started = a.started + 1, started_at = clock_timestamp()
       returning started`,
     endAttempt: `/* dure:inbox.end-attempt */ delete from ${schema}.inbox_attempt where consumer = $1 and message_id = $2`,
-    park: `/* dure:parked.park */ select ${schema}.park($1, $2, $3::text::jsonb, $4::text::jsonb, $5)`,
+    park: `/* dure:parked.park */ select ${schema}.park_all($1, $2::text::jsonb)`,
     due: `/* dure:parked.due */
       select ${columns} from ${schema}.parked_message
       where side = $1 and consumer = $2 and state = 'retrying' and next_attempt_at <= clock_timestamp()

@@ -7,15 +7,10 @@ import type { PostgresPool } from "./pool.ts";
 export function postgresParkingStore(pool: PostgresPool, schema: string): ParkingStore {
   const sql = inboxSql(schema);
   return {
-    async park(tx, request) {
-      const { side, consumer, message, failure, skips } = parkedMessageJson(request);
-      await tx.query(sql.park, [
-        side,
-        consumer,
-        storableJson(message),
-        failure === undefined ? null : storableJson(failure),
-        skips,
-      ]);
+    async park(tx, requests) {
+      if (requests.length === 0) return;
+      const side = requests[0]?.side;
+      await tx.query(sql.park, [side, storableJson(requests.map(parkedMessageJson))]);
     },
     async due(side, consumer, limit) {
       const { rows } = await pool.query(sql.due, [side, consumer, limit]);
@@ -55,7 +50,15 @@ export function storableJson(value: unknown): string {
   );
 }
 
-function dueFromRow(row: Readonly<Record<string, unknown>>): DueMessage {
-  const { shard, ...message } = JSON.parse(String(row["message"])) as Message & { shard?: number };
-  return { id: String(row["id"]), message, attempts: Number(row["attempts"]), shard: shard ?? -1 };
+/** A message that is due, from a row of `parked_message`. */
+export function dueFromRow(row: Readonly<Record<string, unknown>>): DueMessage {
+  const { shard: _shard, ...message } = JSON.parse(String(row["message"])) as Message & {
+    shard?: number;
+  };
+  return {
+    id: String(row["id"]),
+    message,
+    attempts: Number(row["attempts"]),
+    shard: Number(row["shard"] ?? -1),
+  };
 }

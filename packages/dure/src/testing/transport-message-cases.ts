@@ -41,6 +41,8 @@ async function carriesEverything(probe: TransportProbe): Promise<void> {
       tracestate: "vendor=1",
       correlationId: "action",
       causationId: "cause",
+      tombstone: true,
+      redriven: true,
     }),
     probe.message("a", 2, {
       link: { kind: "after", previousId: "p", previousAt: "2026-01-01T00:00:00.123456Z" },
