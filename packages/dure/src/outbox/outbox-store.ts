@@ -125,9 +125,9 @@ export interface OutboxStore {
     advances: readonly ShardAdvance[],
     settlement: Settlement,
   ): Promise<readonly number[]>;
-  /** Whether any key of the source waits behind a parked message. */
-  hasParked(source: string): Promise<boolean>;
-  /** Of the keys of these messages (`topic` U+001F `key`), those that wait behind a parked message of the source. */
+  /** At most `limit` of the keys (`topic` U+001F `key`) of the source that wait behind a parked message. */
+  parkedKeys(source: string, limit: number): Promise<ReadonlySet<string>>;
+  /** Of the keys of these messages, those that wait behind a parked message of the source. */
   parkedAmong(
     source: string,
     messages: readonly Pick<Message, "topic" | "key">[],

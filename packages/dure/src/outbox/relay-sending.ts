@@ -30,6 +30,9 @@ const dueMax = 1_000;
 /** How often to look for them when nothing says that there are any: another process may have redriven one. */
 const duePollMs = 500;
 
+/** How many parked keys are remembered; above that the store is asked for the keys of each batch. */
+const parkedKeysMax = 10_000;
+
 /** One message of a publication, from the outbox or from what is parked. */
 type Sent =
   | { readonly kind: "stored"; readonly stored: StoredMessage; readonly message: Message }
@@ -44,7 +47,12 @@ type Sent =
 export class RelaySending {
   readonly #parts: SendingParts;
   readonly #topics: TopicBackoff;
-  #hasParked = true;
+  /** A superset of the parked keys, as far as it is complete: only we park messages of our shards. */
+  #parkedKeys: Set<string> = new Set();
+  /** All parked keys are in the set. */
+  #isComplete = false;
+  /** Keys may have gone from the store since they were read. */
+  #isStale = true;
   #nextDueAt = -Infinity;
 
   constructor(parts: SendingParts) {
@@ -54,13 +62,14 @@ export class RelaySending {
 
   /** Shards were taken over, or the outcome of a record is unknown: what is parked has to be seen anew. */
   forget(): void {
-    this.#hasParked = true;
+    this.#isComplete = false;
+    this.#isStale = true;
     this.#nextDueAt = -Infinity;
   }
 
   /** How long it may be until something that is known to be parked is due, in milliseconds. */
   get idleMs(): number {
-    return this.#hasParked
+    return this.#parkedKeys.size > 0 || !this.#isComplete
       ? Math.max(0, this.#nextDueAt - this.#parts.clock.monotonic())
       : Infinity;
   }
@@ -81,13 +90,30 @@ export class RelaySending {
       // Nothing is left to ask it with: the next event will.
       if (due.every(({ message }) => message.topic !== topic)) this.#topics.recover(topic);
     }
-    this.#hasParked = due.length > 0 || (await outbox.hasParked(source));
+    if (this.#isStale) await this.#readParkedKeys();
     const isCut = due.length >= dueMax / 10;
     this.#nextDueAt = Math.min(
       clock.monotonic() + (isCut ? 0 : duePollMs),
       this.#topics.nextProbeAt,
     );
     return due;
+  }
+
+  async #readParkedKeys(): Promise<void> {
+    const { outbox, source } = this.#parts;
+    const keys = await outbox.parkedKeys(source, parkedKeysMax + 1);
+    this.#isComplete = keys.size <= parkedKeysMax;
+    this.#parkedKeys = new Set(this.#isComplete ? keys : []);
+    this.#isStale = false;
+  }
+
+  #remember(parked: readonly ParkRequest[]): void {
+    for (const { message } of parked) {
+      if (this.#isComplete) this.#parkedKeys.add(keyOf(message));
+    }
+    if (this.#parkedKeys.size <= parkedKeysMax) return;
+    this.#parkedKeys = new Set();
+    this.#isComplete = false;
   }
 
   /** Publishes what may go; says what is to be recorded of the rest. */
@@ -112,7 +138,8 @@ export class RelaySending {
       ...settled.parked,
       ...found.filter(waits).map((stored) => this.#parkRequest(stored, undefined)),
     ];
-    this.#hasParked ||= parked.length > 0;
+    this.#remember(parked);
+    this.#isStale ||= settled.resolved.length > 0 || !this.#isComplete;
     const retryInMs = Math.min(...settled.retriesInMs, settled.resolved.length > 0 ? 0 : Infinity);
     this.#nextDueAt = Math.min(this.#nextDueAt, this.#parts.clock.monotonic() + retryInMs);
     return { parked, resolved: settled.resolved, failed: settled.failed };
@@ -125,9 +152,9 @@ export class RelaySending {
       .map((stored) => stored.message)
       .filter((message) => !this.#topics.isOut(message.topic));
     const parkedKeys =
-      this.#hasParked && open.length > 0
-        ? await outbox.parkedAmong(source, open)
-        : new Set<string>();
+      this.#isComplete || open.length === 0
+        ? this.#parkedKeys
+        : await outbox.parkedAmong(source, open);
     const outTopics = new Set(
       found.map(({ message }) => message.topic).filter((topic) => this.#topics.isOut(topic)),
     );

@@ -25,10 +25,11 @@ export function inboxSql(schema: string): InboxSql {
       select ${columns} from ${schema}.parked_message
       where side = $1 and consumer = $2 and state = 'retrying' and next_attempt_at <= clock_timestamp()
       order by next_attempt_at limit $3`,
-    // Skips what another member is trying: it will have resolved it, or made it due again.
+    // Skips what another member is trying: it will have resolved it, or made it due again. By the id and not by
+    // the index of what is being retried, of which old statistics may say that it is empty.
     take: `/* dure:parked.take */
       select ${columns} from ${schema}.parked_message
-      where id = $1 and state = 'retrying' and next_attempt_at <= clock_timestamp()
+      where id = $1 and state || '' = 'retrying' and next_attempt_at <= clock_timestamp()
       for update skip locked`,
     resolve: `/* dure:parked.resolve */ select ${schema}.parked_resolve($1)`,
     fail: `/* dure:parked.fail */ select ${schema}.parked_fail($1, $2::text::jsonb, $3)`,

@@ -9,7 +9,7 @@ export interface OutboxSql {
   readonly read: string;
   readonly advance: string;
   readonly prune: string;
-  readonly hasParked: string;
+  readonly parkedKeys: string;
   readonly parkedAmong: string;
   readonly due: string;
 }
@@ -88,10 +88,10 @@ export function outboxSql(schema: string): OutboxSql {
           select max(n) - 100 from ${schema}.outbox_cursor x where x.shard = newest.shard and x.epoch = newest.epoch
         )
       )`,
-    hasParked: `/* dure:outbox.has-parked */
-      select exists (
-        select from ${schema}.parked_message where side = 'relay' and consumer = $1 and blocks_key
-      ) as has_parked`,
+    // A parked key has one message that blocks it and is not held behind another.
+    parkedKeys: `/* dure:outbox.parked-keys */
+      select topic || chr(31) || key as key from ${schema}.parked_message
+      where side = 'relay' and consumer = $1 and blocks_key and state <> 'held' limit $2`,
     // One look into the index for each key, however many messages wait behind it.
     parkedAmong: `/* dure:outbox.parked-among */
       select k.topic || chr(31) || k.key as key

@@ -72,9 +72,9 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
       }
       return (rows[0]?.["fenced"] ?? []) as readonly number[];
     },
-    async hasParked(source) {
-      const { rows } = await pool.query(sql.hasParked, [source]);
-      return rows[0]?.["has_parked"] === true;
+    async parkedKeys(source, limit) {
+      const { rows } = await pool.query(sql.parkedKeys, [source, limit]);
+      return new Set(rows.map((row) => String(row["key"])));
     },
     async parkedAmong(source, messages) {
       const keys = [...new Map(messages.map((message) => [keyOf(message), message])).values()];
