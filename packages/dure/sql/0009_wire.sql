@@ -215,6 +215,25 @@ begin
 end
 $$;
 
+-- These messages of one key, the first of it and those behind it, got done: they go, and the next of the key comes.
+create function parked_resolve_all(p_ids bigint[]) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+  v_row parked_message;
+begin
+  select * into v_row from parked_message where id = p_ids[1];
+  if not found then
+    return;
+  end if;
+  perform pg_advisory_xact_lock(
+    parked_lock_key(v_row.side, v_row.consumer, v_row.shard, v_row.topic, v_row.key));
+  delete from parked_message where id = any (p_ids);
+  perform parked_promote(v_row.side, v_row.consumer, v_row.topic, v_row.key);
+end
+$$;
+
 -- A further attempt failed: wait again, or become a dead letter. What its key has passed over once never holds it
 -- again. On the relay's side the tombstone keeps the place in the key's order, and the dead letter gets a new row.
 create or replace function parked_fail(p_id bigint, p_failure jsonb, p_skips boolean) returns text

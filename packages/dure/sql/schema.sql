@@ -252,6 +252,9 @@ comment on index parked_message_dead is 'dure:admin.dead-letters, redrive, disca
 CREATE INDEX parked_message_due ON dure.parked_message USING btree (side, consumer, next_attempt_at) WHERE (state = 'retrying'::text);
 comment on index parked_message_due is 'dure:parked.due: what is to be tried again now';
 
+CREATE INDEX parked_message_first ON dure.parked_message USING btree (side, consumer) INCLUDE (topic, key) WHERE (blocks_key AND (state <> 'held'::text));
+comment on index parked_message_first is 'dure:outbox.parked-keys, dure:admin.status: the keys that are parked, each by its first message';
+
 CREATE INDEX parked_message_key ON dure.parked_message USING btree (side, consumer, topic, key, id) WHERE blocks_key;
 comment on index parked_message_key is 'park_rows, parked_promote, inbox_receive, dure:outbox.parked-among: what blocks a key, in order';
 
@@ -801,21 +804,26 @@ AS $function$
 $function$
 ;
 
-CREATE OR REPLACE FUNCTION dure.parked_bury(p_id bigint)
+CREATE OR REPLACE FUNCTION dure.parked_bury(p_row dure.parked_message)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'dure', 'pg_temp'
 AS $function$
+declare
+  v_id text := 'tombstone:' || p_row.message_id;
 begin
-  update parked_message m set
-    message_id = 'tombstone:' || m.message_id, message = parked_tombstone(m.message), type = 'dure.tombstone',
+  if exists (
+    select from parked_message
+    where side = p_row.side and consumer = p_row.consumer and message_id = v_id
+  ) then
+    return false;
+  end if;
+  update parked_message set
+    message_id = v_id, message = parked_tombstone(message), type = 'dure.tombstone',
     state = 'retrying', attempts = 0, error_code = null, last_error = null, first_failed_at = null,
     last_failed_at = null, next_attempt_at = clock_timestamp()
-  where m.id = p_id and not exists (
-    select from parked_message t
-    where t.side = m.side and t.consumer = m.consumer and t.message_id = 'tombstone:' || m.message_id
-  );
-  return found;
+  where id = p_row.id;
+  return true;
 end
 $function$
 ;
@@ -828,18 +836,18 @@ AS $function$
 declare
   v_row parked_message;
 begin
-  select * into v_row from parked_message where id = p_id and state = 'dead';
+  select * into v_row from parked_message where id = p_id;
   if not found then
     return false;
   end if;
   perform pg_advisory_xact_lock(
     parked_lock_key(v_row.side, v_row.consumer, v_row.shard, v_row.topic, v_row.key));
   -- It may have been redriven, or discarded, while this waited.
-  select * into v_row from parked_message where id = p_id and state = 'dead' for update;
-  if not found then
+  select * into v_row from parked_message where id = p_id for update;
+  if not found or v_row.state <> 'dead' then
     return false;
   end if;
-  if v_row.side = 'relay' and v_row.blocks_key and parked_bury(p_id) then
+  if v_row.side = 'relay' and v_row.blocks_key and parked_bury(v_row) then
     return true;
   end if;
   delete from parked_message where id = p_id;
@@ -858,42 +866,48 @@ declare
   v_row parked_message;
   v_is_final boolean := (p_failure ->> 'isFinal')::boolean;
 begin
-  select * into v_row from parked_message where id = p_id and state = 'retrying';
+  select * into v_row from parked_message where id = p_id;
   if not found then
     return null;
   end if;
   perform pg_advisory_xact_lock(
     parked_lock_key(v_row.side, v_row.consumer, v_row.shard, v_row.topic, v_row.key));
-  update parked_message m set
-    attempts = m.attempts + 1,
-    state = case when v_is_final then 'dead' else 'retrying' end,
-    error_code = p_failure ->> 'code',
-    last_error = p_failure ->> 'error',
-    first_failed_at = coalesce(m.first_failed_at, clock_timestamp()),
-    last_failed_at = clock_timestamp(),
-    next_attempt_at = clock_timestamp() + coalesce((p_failure ->> 'retryInMs')::integer, 0) * interval '1 ms'
-  where m.id = p_id and m.state = 'retrying'
-  returning * into v_row;
-  if not found then
+  -- By the id alone: with its state beside it, old statistics make the planner read all that is being retried.
+  select * into v_row from parked_message where id = p_id for update;
+  if not found or v_row.state <> 'retrying' then
     return null;
   end if;
-  if not (v_is_final and p_skips and v_row.blocks_key) then
-    return v_row.state;
+  v_row.attempts := v_row.attempts + 1;
+  v_row.state := case when v_is_final then 'dead' else 'retrying' end;
+  v_row.error_code := p_failure ->> 'code';
+  v_row.last_error := p_failure ->> 'error';
+  v_row.first_failed_at := coalesce(v_row.first_failed_at, clock_timestamp());
+  v_row.last_failed_at := clock_timestamp();
+  v_row.next_attempt_at :=
+    clock_timestamp() + coalesce((p_failure ->> 'retryInMs')::integer, 0) * interval '1 ms';
+  if v_is_final and p_skips and v_row.blocks_key then
+    v_row.blocks_key := false;
+    if v_row.side = 'relay' and parked_bury(v_row) then
+      insert into parked_message (
+        side, consumer, topic, key, message_id, type, message, shard, state, blocks_key, attempts,
+        error_code, last_error, first_failed_at, last_failed_at, next_attempt_at, parked_at
+      ) values (
+        v_row.side, v_row.consumer, v_row.topic, v_row.key, v_row.message_id, v_row.type, v_row.message,
+        v_row.shard, v_row.state, v_row.blocks_key, v_row.attempts, v_row.error_code, v_row.last_error,
+        v_row.first_failed_at, v_row.last_failed_at, v_row.next_attempt_at, v_row.parked_at
+      );
+      return v_row.state;
+    end if;
   end if;
-  if v_row.side = 'relay' and parked_bury(p_id) then
-    insert into parked_message (
-      side, consumer, topic, key, message_id, type, message, shard, state, blocks_key, attempts,
-      error_code, last_error, first_failed_at, last_failed_at, next_attempt_at, parked_at
-    ) values (
-      v_row.side, v_row.consumer, v_row.topic, v_row.key, v_row.message_id, v_row.type, v_row.message,
-      v_row.shard, 'dead', false, v_row.attempts, v_row.error_code, v_row.last_error,
-      v_row.first_failed_at, v_row.last_failed_at, v_row.next_attempt_at, v_row.parked_at
-    );
-  else
-    update parked_message set blocks_key = false where id = p_id;
+  update parked_message set
+    attempts = v_row.attempts, state = v_row.state, blocks_key = v_row.blocks_key,
+    error_code = v_row.error_code, last_error = v_row.last_error, first_failed_at = v_row.first_failed_at,
+    last_failed_at = v_row.last_failed_at, next_attempt_at = v_row.next_attempt_at
+  where id = p_id;
+  if not v_row.blocks_key then
     perform parked_promote(v_row.side, v_row.consumer, v_row.topic, v_row.key);
   end if;
-  return 'dead';
+  return v_row.state;
 end
 $function$
 ;
@@ -947,6 +961,26 @@ begin
   end if;
   perform parked_promote(v_row.side, v_row.consumer, v_row.topic, v_row.key);
   return true;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.parked_resolve_all(p_ids bigint[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_row parked_message;
+begin
+  select * into v_row from parked_message where id = p_ids[1];
+  if not found then
+    return;
+  end if;
+  perform pg_advisory_xact_lock(
+    parked_lock_key(v_row.side, v_row.consumer, v_row.shard, v_row.topic, v_row.key));
+  delete from parked_message where id = any (p_ids);
+  perform parked_promote(v_row.side, v_row.consumer, v_row.topic, v_row.key);
 end
 $function$
 ;

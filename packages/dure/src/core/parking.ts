@@ -46,10 +46,18 @@ export interface ParkingStore {
   park(tx: TransactionHandle, requests: readonly ParkRequest[]): Promise<void>;
   /** The messages whose next attempt is due, in no order among keys. Takes no lock. */
   due(side: ParkingSide, consumer: string, limit: number): Promise<readonly DueMessage[]>;
-  /** Locks one due message until the transaction ends; undefined when it is gone, not due, or locked by another. */
-  take(tx: TransactionHandle, id: string): Promise<DueMessage | undefined>;
-  /** The message got done: it goes, and the next of its key is due. */
-  resolve(tx: TransactionHandle, id: string): Promise<void>;
+  /**
+   * Locks one due message until the transaction ends, and says it with up to `behind` of those that wait
+   * behind it, in order; without these when it has failed itself. Empty when it is gone, not due, or locked
+   * by another. Nobody else tries a message while the first of its key is locked.
+   */
+  take(
+    tx: TransactionHandle,
+    id: string,
+    options: { readonly behind: number },
+  ): Promise<readonly DueMessage[]>;
+  /** These messages of one key, as `take` gave them, got done: they go, and the next of the key is due. */
+  resolve(tx: TransactionHandle, ids: readonly string[]): Promise<void>;
   /** A further attempt failed. */
   fail(id: string, failure: Failure, skips: boolean): Promise<void>;
 }

@@ -20,9 +20,9 @@ export interface RelayOptions {
   readonly pollMsMin?: number;
   /** The longest wait between looks. @defaultValue 1000 */
   readonly pollMsMax?: number;
-  /** For an event that the transport refuses. A transport that is down costs no attempts. */
+  /** For an event that the transport refuses, and how often a topic that is out is asked. A transport that is down costs no attempts. */
   readonly retry?: Partial<RetryPolicy>;
-  /** What a dead letter does to its key: the later events wait, or go on without it. @defaultValue "park-key" */
+  /** What a dead letter does to its key: the later events wait, or go on behind a tombstone in its place. @defaultValue "park-key" */
   readonly whenPoisoned?: "park-key" | "skip";
 }
 

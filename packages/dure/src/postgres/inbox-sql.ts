@@ -6,6 +6,7 @@ export interface InboxSql {
   readonly park: string;
   readonly due: string;
   readonly take: string;
+  readonly behind: string;
   readonly resolve: string;
   readonly fail: string;
 }
@@ -31,7 +32,18 @@ export function inboxSql(schema: string): InboxSql {
       select ${columns} from ${schema}.parked_message
       where id = $1 and state || '' = 'retrying' and next_attempt_at <= clock_timestamp()
       for update skip locked`,
-    resolve: `/* dure:parked.resolve */ select ${schema}.parked_resolve($1)`,
+    behind: `/* dure:parked.behind */
+      select h.id::text, h.message::text, h.attempts, h.shard
+      from ${schema}.parked_message p
+      cross join lateral (
+        select * from ${schema}.parked_message m
+        where m.side = p.side and m.consumer = p.consumer and m.topic = p.topic and m.key = p.key
+          and m.blocks_key and m.id > p.id
+        order by m.id limit $2
+      ) h
+      where p.id = $1 and p.blocks_key and p.first_failed_at is null and h.state = 'held'
+      order by h.id`,
+    resolve: `/* dure:parked.resolve */ select ${schema}.parked_resolve_all($1::bigint[])`,
     fail: `/* dure:parked.fail */ select ${schema}.parked_fail($1, $2::text::jsonb, $3)`,
   };
 }

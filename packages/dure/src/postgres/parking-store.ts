@@ -16,12 +16,14 @@ export function postgresParkingStore(pool: PostgresPool, schema: string): Parkin
       const { rows } = await pool.query(sql.due, [side, consumer, limit]);
       return rows.map(dueFromRow);
     },
-    async take(tx, id) {
+    async take(tx, id, { behind }) {
       const { rows } = await tx.query(sql.take, [id]);
-      return rows[0] === undefined ? undefined : dueFromRow(rows[0]);
+      if (rows[0] === undefined) return [];
+      const { rows: next } = behind > 0 ? await tx.query(sql.behind, [id, behind]) : { rows: [] };
+      return [...rows, ...next].map(dueFromRow);
     },
-    async resolve(tx, id) {
-      await tx.query(sql.resolve, [id]);
+    async resolve(tx, ids) {
+      await tx.query(sql.resolve, [ids]);
     },
     async fail(id, failure, skips) {
       await pool.query(sql.fail, [id, storableJson(failure), skips]);

@@ -180,7 +180,7 @@ describe.each(["relay", "consumer"] as const)("on the %s's side", (side) => {
         (counts.get("outbox.parked-keys") ?? 0) +
         (counts.get("outbox.parked-among") ?? 0);
       expect(looks).toBeLessThanOrEqual(elapsedMs / 500 + 3);
-      for (const name of ["parked.park", "parked.fail", "inbox.begin-attempt"]) {
+      for (const name of ["parked.park", "parked.fail", "parked.take"]) {
         expect(counts.get(name) ?? 0, name).toBeLessThanOrEqual(8);
       }
       expect((await status()).order["steps"]).toMatchObject({ gaps: 0, reorders: 0 });
