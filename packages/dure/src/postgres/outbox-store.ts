@@ -72,6 +72,16 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
       }
       return (rows[0]?.["fenced"] ?? []) as readonly number[];
     },
+    ...parkedEvents(pool, sql),
+  };
+}
+
+/** What the relay asks of the events that are parked. */
+function parkedEvents(
+  pool: PostgresPool,
+  sql: OutboxSql,
+): Pick<OutboxStore, "parkedKeys" | "parkedAmong" | "due"> {
+  return {
     async parkedKeys(source, limit) {
       const { rows } = await pool.query(sql.parkedKeys, [source, limit]);
       return new Set(rows.map((row) => String(row["key"])));

@@ -3,7 +3,7 @@
  * together they all drain, each in order, with their ids (law O8). Full size: DURE_POISON_KEYS=1000
  * DURE_POISON_EVENTS=100000.
  */
-import pg from "pg";
+import type pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { PermanentError } from "../../src/index.ts";
 import type { TestDatabase } from "../support/test-database.ts";
