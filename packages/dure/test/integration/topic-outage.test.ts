@@ -104,6 +104,15 @@ describe("a topic that is out", () => {
     await waitForDrained(service.dure, { timeoutMs: 60_000 });
     await waitFor(async () => isSaid("cannot take messages").length === 1, { what: "the word" });
     tries.length = 0;
+    // New events of both topics while one is out, of keys that wait already and of new ones.
+    const late = Array.from({ length: 40 }, (_, index) => ({
+      key: `w${keyCount - 20 + index}`,
+      n: index < 20 ? 11 : 1,
+    }));
+    const total = eventCount + late.length;
+    await service.dure.transaction(async (tx) => {
+      for (const step of late) tx.emit(walked, step);
+    });
     await emitSteps(service.dure, "k", { to: 20 });
     await waitForHandled(database.pool, 20);
     await holdsFor(async () => (await onTheWire("walk")).length === 0, {
@@ -114,18 +123,18 @@ describe("a topic that is out", () => {
     // Up to 200 ms apart, with full jitter.
     expect(tries.filter((count) => count > 0).length).toBeLessThan(60);
     const status = await service.dure.status();
-    expect(status).toMatchObject({ deadLetters: 0, parkedKeys: keyCount, waiting: eventCount });
+    expect(status).toMatchObject({ deadLetters: 0, parkedKeys: keyCount + 20, waiting: total });
     const { rows } = await database.pool.query(
       "select max(attempts) as attempts from dure.parked_message",
     );
     expect(rows).toEqual([{ attempts: 0 }]);
     mood = () => undefined;
     await emitSteps(service.dure, "k", { from: 21, to: 40 });
-    const rowsOfWalks = await waitForHandled(database.pool, eventCount, {
+    const rowsOfWalks = await waitForHandled(database.pool, total, {
       consumer: "walks",
       timeoutMs: 60_000,
     });
-    expect(rowsOfWalks).toHaveLength(eventCount);
+    expect(rowsOfWalks).toHaveLength(total);
     expect(disorderedKeys(rowsOfWalks)).toEqual([]);
     expect(disorderedKeys(await waitForHandled(database.pool, 40))).toEqual([]);
     const { order } = await service.dure.status();
