@@ -102,6 +102,16 @@ export function exposeMessagingMetrics(dure: ServiceDure, registry: Registry): v
     (status) => perGroup(status, (counts) => counts.duplicates),
   );
   gauge(
+    "dure_inbox_tombstones",
+    "Messages in the place of events that were given up before they were published, since the start",
+    (status) => perGroup(status, (counts) => counts.tombstones),
+  );
+  gauge(
+    "dure_inbox_redriven",
+    "Messages that an operator had sent again, since the start",
+    (status) => perGroup(status, (counts) => counts.redriven),
+  );
+  gauge(
     "dure_key_order_violations",
     "Gaps and reorders seen on the wire, since the start",
     (status) => perGroup(status, (counts) => counts.gaps + counts.reorders),

@@ -33,7 +33,8 @@ create table inbox_attempt (
 create table inbox_message (
   consumer text not null,
   message_id text not null,
-  received_at timestamp with time zone not null default clock_timestamp()
+  received_at timestamp with time zone not null default clock_timestamp(),
+  is_tombstone boolean not null default false
 );
 
 create table log_message (
@@ -150,7 +151,8 @@ create table parked_message (
   first_failed_at timestamp with time zone,
   last_failed_at timestamp with time zone,
   next_attempt_at timestamp with time zone,
-  parked_at timestamp with time zone not null default clock_timestamp()
+  parked_at timestamp with time zone not null default clock_timestamp(),
+  shard smallint
 );
 
 create table participant_action (
@@ -244,13 +246,22 @@ comment on index outbox_message_stream is 'outbox_append: the previous event of 
 
 CREATE UNIQUE INDEX outbox_setting_pkey ON dure.outbox_setting USING btree (singleton);
 
+CREATE INDEX parked_message_dead ON dure.parked_message USING btree (id) WHERE (state = 'dead'::text);
+comment on index parked_message_dead is 'dure:admin.dead-letters, redrive, discard, status: the oldest dead letters';
+
 CREATE INDEX parked_message_due ON dure.parked_message USING btree (side, consumer, next_attempt_at) WHERE (state = 'retrying'::text);
 comment on index parked_message_due is 'dure:parked.due: what is to be tried again now';
 
-CREATE INDEX parked_message_key ON dure.parked_message USING btree (side, consumer, topic, key, id);
-comment on index parked_message_key is 'park, resolve: the messages of one parked key in order';
+CREATE INDEX parked_message_first ON dure.parked_message USING btree (side, consumer) INCLUDE (topic, key) WHERE (blocks_key AND (state <> 'held'::text));
+comment on index parked_message_first is 'dure:outbox.parked-keys, dure:admin.status: the keys that are parked, each by its first message';
+
+CREATE INDEX parked_message_key ON dure.parked_message USING btree (side, consumer, topic, key, id) WHERE blocks_key;
+comment on index parked_message_key is 'park_rows, parked_promote, inbox_receive, dure:outbox.parked-among: what blocks a key, in order';
 
 CREATE UNIQUE INDEX parked_message_pkey ON dure.parked_message USING btree (id);
+
+CREATE INDEX parked_message_relay_due ON dure.parked_message USING btree (consumer, topic, shard, next_attempt_at) WHERE ((side = 'relay'::text) AND (state = 'retrying'::text));
+comment on index parked_message_relay_due is 'dure:outbox.due: what the relay is to send again now, per topic and shard';
 
 CREATE UNIQUE INDEX parked_message_side_consumer_message_id_key ON dure.parked_message USING btree (side, consumer, message_id);
 
@@ -380,6 +391,41 @@ begin
   if p_leave then
     delete from claim_member m where m.scope = p_scope and m.member_id = p_member;
   end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.inbox_receive(p_consumer text, p_ids text[], p_topics text[], p_keys text[], p_previous text[], p_tombstones boolean[])
+ RETURNS TABLE(fresh text[], parked text[], known text[], tombstoned text[])
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  -- Sorted: two consumers of overlapping batches wait for each other in one order.
+  with recorded as (
+    insert into inbox_message as i (consumer, message_id, is_tombstone)
+    select p_consumer, m.id, bool_and(m.is_tombstone)
+    from unnest(p_ids, p_tombstones) as m (id, is_tombstone)
+    group by m.id order by m.id
+    on conflict (consumer, message_id) do update set is_tombstone = false, received_at = clock_timestamp()
+      where i.is_tombstone and not excluded.is_tombstone
+    returning i.message_id, i.is_tombstone
+  )
+  select coalesce(array_agg(r.message_id) filter (where not r.is_tombstone), '{}'),
+    coalesce(array_agg(r.message_id) filter (where r.is_tombstone), '{}')
+  into fresh, tombstoned from recorded r;
+  select coalesce(array_agg(k.topic || chr(31) || k.key), '{}') into parked
+  from (select distinct topic, key from unnest(p_topics, p_keys) as d (topic, key)) k
+  -- One look into the index for each key, however many messages wait behind it.
+  cross join lateral (
+    select from parked_message m
+    where m.side = 'consumer' and m.consumer = p_consumer and m.topic = k.topic and m.key = k.key and m.blocks_key
+    limit 1
+  ) blocking;
+  select coalesce(array_agg(i.message_id), '{}') into known
+  from inbox_message i
+  where i.consumer = p_consumer and i.message_id = any (p_previous);
+  return next;
 end
 $function$
 ;
@@ -632,6 +678,75 @@ end
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION dure.outbox_record(p_scope text, p_member uuid, p_source text, p_shards smallint[], p_epochs bigint[], p_moved smallint[], p_ns bigint[], p_lows bigint[], p_dones text[], p_parked jsonb, p_resolved bigint[], p_failed jsonb)
+ RETURNS smallint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_fenced smallint[];
+  v_lock bigint;
+  v_topics text[];
+  v_keys text[];
+begin
+  -- Shared: a take-over waits until this commits, and then reads what this wrote.
+  perform pg_advisory_xact_lock_shared(claim_lock_key(p_scope));
+  select coalesce(array_agg(a.shard), '{}') into v_fenced
+  from unnest(p_shards, p_epochs) as a (shard, epoch)
+  where not exists (
+    select 1 from claim c
+    where c.scope = p_scope and c.slot = a.shard and c.epoch = a.epoch and c.member_id = p_member
+  );
+  insert into outbox_cursor (shard, epoch, n, low, done)
+  select a.shard, o.epoch, a.n, a.low, a.done::int8multirange
+  from unnest(p_moved, p_ns, p_lows, p_dones) as a (shard, n, low, done)
+  join unnest(p_shards, p_epochs) as o (shard, epoch) on o.shard = a.shard
+  where a.shard <> all (v_fenced);
+  if p_parked is null and p_resolved is null and p_failed is null then
+    return v_fenced;
+  end if;
+  for v_lock in
+    select distinct parked_lock_key('relay', p_source, s, null, null) from unnest(p_shards) s
+    where s <> all (v_fenced) order by 1
+  loop
+    perform pg_advisory_xact_lock(v_lock);
+  end loop;
+  if p_parked is not null then
+    perform park_rows('relay', (
+      select coalesce(jsonb_agg(p order by n), '[]')
+      from jsonb_array_elements(p_parked) with ordinality as e (p, n)
+      where (p ->> 'shard')::smallint <> all (v_fenced)
+    ));
+  end if;
+  if p_resolved is not null then
+    with gone as (
+      delete from parked_message
+      where id = any (p_resolved) and side = 'relay' and shard = any (p_shards) and shard <> all (v_fenced)
+      returning topic, key, blocks_key
+    ), freed as (
+      select distinct topic, key from gone where blocks_key
+    )
+    select array_agg(topic), array_agg(key) into v_topics, v_keys from freed;
+    -- In a statement after the delete: within it the heads that went would still be seen.
+    update parked_message m set state = 'retrying', next_attempt_at = clock_timestamp()
+    where m.state = 'held' and m.id in (
+      select (
+        select min(h.id) from parked_message h
+        where h.side = 'relay' and h.consumer = p_source and h.topic = k.topic and h.key = k.key and h.blocks_key
+      )
+      from unnest(v_topics, v_keys) as k (topic, key)
+    );
+  end if;
+  if p_failed is not null then
+    perform parked_fail((f ->> 'id')::bigint, f -> 'failure', (f ->> 'skips')::boolean)
+    from jsonb_array_elements(p_failed) f
+    where (f ->> 'shard')::smallint <> all (v_fenced);
+  end if;
+  return v_fenced;
+end
+$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.outbox_stream_hash(p_source text, p_topic text, p_key text)
  RETURNS bigint
  LANGUAGE sql
@@ -646,31 +761,147 @@ CREATE OR REPLACE FUNCTION dure.park(p_side text, p_consumer text, p_message jso
  LANGUAGE plpgsql
  SET search_path TO 'dure', 'pg_temp'
 AS $function$
-declare
-  v_state text;
 begin
-  perform parked_key_lock(p_side, p_consumer, p_message ->> 'topic', p_message ->> 'key');
-  if p_failure is null then
-    v_state := case when exists (
-      select 1 from parked_message m
-      where m.side = p_side and m.consumer = p_consumer
-        and m.topic = p_message ->> 'topic' and m.key = p_message ->> 'key' and m.blocks_key
-    ) then 'held' else 'retrying' end;
-  else
-    v_state := case when (p_failure ->> 'isFinal')::boolean then 'dead' else 'retrying' end;
-  end if;
+  perform park_all(p_side, jsonb_build_array(jsonb_build_object(
+    'consumer', p_consumer, 'message', p_message, 'failure', p_failure, 'skips', p_skips,
+    'shard', p_message -> 'shard'
+  )));
+  return (
+    select state from parked_message
+    where side = p_side and consumer = p_consumer and message_id = p_message ->> 'id'
+  );
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.park_all(p_side text, p_requests jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_lock bigint;
+begin
+  for v_lock in
+    select distinct parked_lock_key(
+      p_side, r ->> 'consumer', (r ->> 'shard')::smallint, r -> 'message' ->> 'topic', r -> 'message' ->> 'key'
+    )
+    from jsonb_array_elements(p_requests) r order by 1
+  loop
+    perform pg_advisory_xact_lock(v_lock);
+  end loop;
+  perform park_rows(p_side, p_requests);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.park_rows(p_side text, p_requests jsonb)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
   insert into parked_message (
-    side, consumer, topic, key, message_id, type, message, state, blocks_key, attempts,
+    side, consumer, topic, key, message_id, type, message, shard, state, blocks_key, attempts,
     error_code, last_error, first_failed_at, last_failed_at, next_attempt_at
-  ) values (
-    p_side, p_consumer, p_message ->> 'topic', p_message ->> 'key', p_message ->> 'id',
-    p_message ->> 'type', p_message, v_state, not (v_state = 'dead' and p_skips),
-    case when p_failure is null then 0 else 1 end, p_failure ->> 'code', p_failure ->> 'error',
-    case when p_failure is not null then clock_timestamp() end,
-    case when p_failure is not null then clock_timestamp() end,
-    clock_timestamp() + coalesce((p_failure ->> 'retryInMs')::integer, 0) * interval '1 ms'
-  ) on conflict do nothing;
-  return v_state;
+  )
+  select
+    p_side, p.consumer, p.topic, p.key, p.message_id, p.message ->> 'type', p.message, p.shard,
+    case
+      when p.is_final then 'dead'
+      when p.blocked_by > 0 or blocking.is_there then 'held'
+      else 'retrying'
+    end,
+    p.blocks, case when p.failure is null then 0 else 1 end, p.failure ->> 'code', p.failure ->> 'error',
+    case when p.failure is not null then clock_timestamp() end,
+    case when p.failure is not null then clock_timestamp() end,
+    clock_timestamp() + coalesce((p.failure ->> 'retryInMs')::integer, 0) * interval '1 ms'
+  from (
+    select x.*, count(*) filter (where x.blocks) over (
+      partition by x.consumer, x.topic, x.key order by x.n, x.place
+      rows between unbounded preceding and 1 preceding
+    ) as blocked_by
+    from (
+      select e.n, t.place, r.consumer, r.message ->> 'topic' as topic, r.message ->> 'key' as key, r.shard,
+        case when t.place = 0 then 'tombstone:' else '' end || (r.message ->> 'id') as message_id,
+        case when t.place = 0 then parked_tombstone(r.message) else r.message end as message,
+        case when t.place = 1 then r.failure end as failure,
+        t.place = 1 and r.is_final as is_final,
+        t.place = 0 or not (r.is_final and r.skips) as blocks
+      from jsonb_array_elements(p_requests) with ordinality as e (request, n)
+      cross join lateral (
+        select e.request ->> 'consumer' as consumer, e.request -> 'message' as message,
+          nullif(e.request -> 'failure', 'null') as failure, (e.request ->> 'shard')::smallint as shard,
+          coalesce((e.request -> 'failure' ->> 'isFinal')::boolean, false) as is_final,
+          (e.request ->> 'skips')::boolean as skips
+        offset 0
+      ) r
+      cross join lateral generate_series(
+        case when p_side = 'relay' and r.is_final and r.skips then 0 else 1 end, 1
+      ) as t (place)
+    ) x
+  ) p
+  -- One look into the index for each; a join would be free to read all that is parked.
+  cross join lateral (
+    select exists (
+      select from parked_message m
+      where m.side = p_side and m.consumer = p.consumer and m.topic = p.topic and m.key = p.key and m.blocks_key
+      limit 1
+    ) as is_there
+  ) blocking
+  order by p.n, p.place
+  on conflict do nothing
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.parked_bury(p_row dure.parked_message)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_id text := 'tombstone:' || p_row.message_id;
+begin
+  if exists (
+    select from parked_message
+    where side = p_row.side and consumer = p_row.consumer and message_id = v_id
+  ) then
+    return false;
+  end if;
+  update parked_message set
+    message_id = v_id, message = parked_tombstone(message), type = 'dure.tombstone',
+    state = 'retrying', attempts = 0, error_code = null, last_error = null, first_failed_at = null,
+    last_failed_at = null, next_attempt_at = clock_timestamp()
+  where id = p_row.id;
+  return true;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.parked_discard(p_id bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_row parked_message;
+begin
+  select * into v_row from parked_message where id = p_id;
+  if not found then
+    return false;
+  end if;
+  perform pg_advisory_xact_lock(
+    parked_lock_key(v_row.side, v_row.consumer, v_row.shard, v_row.topic, v_row.key));
+  -- It may have been redriven, or discarded, while this waited.
+  select * into v_row from parked_message where id = p_id for update;
+  if not found or v_row.state <> 'dead' then
+    return false;
+  end if;
+  if v_row.side = 'relay' and v_row.blocks_key and parked_bury(v_row) then
+    return true;
+  end if;
+  delete from parked_message where id = p_id;
+  perform parked_promote(v_row.side, v_row.consumer, v_row.topic, v_row.key);
+  return true;
 end
 $function$
 ;
@@ -682,23 +913,47 @@ CREATE OR REPLACE FUNCTION dure.parked_fail(p_id bigint, p_failure jsonb, p_skip
 AS $function$
 declare
   v_row parked_message;
+  v_is_final boolean := (p_failure ->> 'isFinal')::boolean;
 begin
-  update parked_message m set
-    attempts = m.attempts + 1,
-    state = case when (p_failure ->> 'isFinal')::boolean then 'dead' else 'retrying' end,
-    blocks_key = not ((p_failure ->> 'isFinal')::boolean and p_skips),
-    error_code = p_failure ->> 'code',
-    last_error = p_failure ->> 'error',
-    first_failed_at = coalesce(m.first_failed_at, clock_timestamp()),
-    last_failed_at = clock_timestamp(),
-    next_attempt_at = clock_timestamp() + coalesce((p_failure ->> 'retryInMs')::integer, 0) * interval '1 ms'
-  where m.id = p_id and m.state = 'retrying'
-  returning * into v_row;
+  select * into v_row from parked_message where id = p_id;
   if not found then
     return null;
   end if;
+  perform pg_advisory_xact_lock(
+    parked_lock_key(v_row.side, v_row.consumer, v_row.shard, v_row.topic, v_row.key));
+  -- By the id alone: with its state beside it, old statistics make the planner read all that is being retried.
+  select * into v_row from parked_message where id = p_id for update;
+  if not found or v_row.state <> 'retrying' then
+    return null;
+  end if;
+  v_row.attempts := v_row.attempts + 1;
+  v_row.state := case when v_is_final then 'dead' else 'retrying' end;
+  v_row.error_code := p_failure ->> 'code';
+  v_row.last_error := p_failure ->> 'error';
+  v_row.first_failed_at := coalesce(v_row.first_failed_at, clock_timestamp());
+  v_row.last_failed_at := clock_timestamp();
+  v_row.next_attempt_at :=
+    clock_timestamp() + coalesce((p_failure ->> 'retryInMs')::integer, 0) * interval '1 ms';
+  if v_is_final and p_skips and v_row.blocks_key then
+    v_row.blocks_key := false;
+    if v_row.side = 'relay' and parked_bury(v_row) then
+      insert into parked_message (
+        side, consumer, topic, key, message_id, type, message, shard, state, blocks_key, attempts,
+        error_code, last_error, first_failed_at, last_failed_at, next_attempt_at, parked_at
+      ) values (
+        v_row.side, v_row.consumer, v_row.topic, v_row.key, v_row.message_id, v_row.type, v_row.message,
+        v_row.shard, v_row.state, v_row.blocks_key, v_row.attempts, v_row.error_code, v_row.last_error,
+        v_row.first_failed_at, v_row.last_failed_at, v_row.next_attempt_at, v_row.parked_at
+      );
+      return v_row.state;
+    end if;
+  end if;
+  update parked_message set
+    attempts = v_row.attempts, state = v_row.state, blocks_key = v_row.blocks_key,
+    error_code = v_row.error_code, last_error = v_row.last_error, first_failed_at = v_row.first_failed_at,
+    last_failed_at = v_row.last_failed_at, next_attempt_at = v_row.next_attempt_at
+  where id = p_id;
   if not v_row.blocks_key then
-    perform parked_key_lock(v_row.side, v_row.consumer, v_row.topic, v_row.key);
     perform parked_promote(v_row.side, v_row.consumer, v_row.topic, v_row.key);
   end if;
   return v_row.state;
@@ -706,13 +961,14 @@ end
 $function$
 ;
 
-CREATE OR REPLACE FUNCTION dure.parked_key_lock(p_side text, p_consumer text, p_topic text, p_key text)
- RETURNS void
+CREATE OR REPLACE FUNCTION dure.parked_lock_key(p_side text, p_consumer text, p_shard smallint, p_topic text, p_key text)
+ RETURNS bigint
  LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
 AS $function$
-  select pg_advisory_xact_lock(
-    hashtextextended('dure.parked:' || p_side || chr(31) || p_consumer || chr(31) || p_topic || chr(31) || p_key, 0)
-  )
+  select hashtextextended(
+    'dure.parked:' || p_side || chr(31) || p_consumer || chr(31)
+      || case when p_side = 'relay' then coalesce(p_shard, -1)::text else p_topic || chr(31) || p_key end, 0)
 $function$
 ;
 
@@ -742,7 +998,12 @@ begin
   if not found then
     return false;
   end if;
-  perform parked_key_lock(v_row.side, v_row.consumer, v_row.topic, v_row.key);
+  if v_row.state = 'dead' then
+    -- An operator with a version of the library that knows no tombstones.
+    return parked_discard(p_id);
+  end if;
+  perform pg_advisory_xact_lock(
+    parked_lock_key(v_row.side, v_row.consumer, v_row.shard, v_row.topic, v_row.key));
   delete from parked_message where id = p_id;
   if not found then
     return false;
@@ -750,6 +1011,36 @@ begin
   perform parked_promote(v_row.side, v_row.consumer, v_row.topic, v_row.key);
   return true;
 end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.parked_resolve_all(p_ids bigint[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_row parked_message;
+begin
+  select * into v_row from parked_message where id = p_ids[1];
+  if not found then
+    return;
+  end if;
+  perform pg_advisory_xact_lock(
+    parked_lock_key(v_row.side, v_row.consumer, v_row.shard, v_row.topic, v_row.key));
+  delete from parked_message where id = any (p_ids);
+  perform parked_promote(v_row.side, v_row.consumer, v_row.topic, v_row.key);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.parked_tombstone(p_message jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  select (p_message - 'redriven')
+    || '{"type": "dure.tombstone", "version": 1, "data": "null", "tombstone": true}'::jsonb
 $function$
 ;
 

@@ -44,9 +44,13 @@ export type { LogFacts, Logger } from "./core/logger.ts";
 export type { Outbox } from "./outbox/outbox.ts";
 export type { RelayOptions } from "./outbox/relay.ts";
 export type {
+  DueRequest,
+  FailedAttempt,
   OutboxStore,
   PreparedEvent,
   ReadRequest,
+  RecordingMember,
+  Settlement,
   ShardAdvance,
   ShardClaim,
   ShardCursor,

@@ -26,6 +26,14 @@ export interface Message {
   readonly correlationId?: string | undefined;
   /** The id of the message that caused this one. */
   readonly causationId?: string | undefined;
+  /**
+   * True: this stands in the place of an event that was given up before it was published, with its id and
+   * link and without its content (type `dure.tombstone`, data `null`). It keeps the stream's links whole
+   * and is for no handler; the event itself may still come, redriven, under the same id.
+   */
+  readonly tombstone?: boolean | undefined;
+  /** True: an operator has sent it again, so it may come after messages that follow it. */
+  readonly redriven?: boolean | undefined;
 }
 
 /**

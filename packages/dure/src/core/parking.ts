@@ -30,7 +30,7 @@ export interface ParkRequest {
   readonly consumer: string;
   readonly message: Message;
   readonly shard?: number;
-  /** Absent: the message did not fail itself, it waits behind one of its key that did. */
+  /** Absent: nothing is wrong with the message; it waits behind one of its key, or for its topic. */
   readonly failure: Failure | undefined;
   /** A dead letter does not hold back its key. */
   readonly skips: boolean;
@@ -42,13 +42,22 @@ export interface ParkRequest {
  * {@link ParkingStore.resolve} per key.
  */
 export interface ParkingStore {
-  park(tx: TransactionHandle, request: ParkRequest): Promise<void>;
+  /** In the order given, all of one side, in one statement. */
+  park(tx: TransactionHandle, requests: readonly ParkRequest[]): Promise<void>;
   /** The messages whose next attempt is due, in no order among keys. Takes no lock. */
   due(side: ParkingSide, consumer: string, limit: number): Promise<readonly DueMessage[]>;
-  /** Locks one due message until the transaction ends; undefined when it is gone, not due, or locked by another. */
-  take(tx: TransactionHandle, id: string): Promise<DueMessage | undefined>;
-  /** The message got done: it goes, and the next of its key is due. */
-  resolve(tx: TransactionHandle, id: string): Promise<void>;
+  /**
+   * Locks one due message until the transaction ends, and says it with up to `behind` of those that wait
+   * behind it, in order; without these when it has failed itself. Empty when it is gone, not due, or locked
+   * by another. Nobody else tries a message while the first of its key is locked.
+   */
+  take(
+    tx: TransactionHandle,
+    id: string,
+    options: { readonly behind: number },
+  ): Promise<readonly DueMessage[]>;
+  /** These messages of one key, as `take` gave them, got done: they go, and the next of the key is due. */
+  resolve(tx: TransactionHandle, ids: readonly string[]): Promise<void>;
   /** A further attempt failed. */
   fail(id: string, failure: Failure, skips: boolean): Promise<void>;
 }

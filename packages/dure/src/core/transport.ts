@@ -7,9 +7,14 @@ export interface Fence {
   readonly epoch: number;
 }
 
-/** What became of one message. */
+/**
+ * What became of one message. `refused`: something is wrong with the message. `unavailable`: nothing is
+ * wrong with it, but its topic cannot take it now (it has no leader, is over its quota, is not there
+ * yet); the other topics can.
+ */
 export type PublishOutcome =
   | { readonly kind: "accepted" }
+  | { readonly kind: "unavailable"; readonly code: string; readonly error: string }
   | {
       readonly kind: "refused";
       readonly code: string;
@@ -20,11 +25,11 @@ export type PublishOutcome =
 
 /**
  * The sending half of a transport. `publish` resolves when every message is durable with the broker, or
- * refused one by one; outcomes stand in the order of the messages. It rejects when the broker cannot be
+ * not taken one by one; outcomes stand in the order of the messages. It rejects when the broker cannot be
  * reached or the outcome is unknown: then nothing is assumed and all are sent again. The signal aborts when
  * nobody waits for the outcome any more: let go of what the call holds. Messages of one key that were
- * accepted are delivered in the order of the batch, and batches in the order of the calls; behind a refused
- * message, the later ones of its key in the batch are refused too.
+ * accepted are delivered in the order of the batch, and batches in the order of the calls; behind a message
+ * that was not accepted, the later ones of its topic and key in the batch are not accepted either.
  *
  * @throws FENCED when a newer epoch of the shard has published
  */

@@ -3,11 +3,13 @@ import type { TransactionHandle } from "../core/transaction.ts";
 
 /** What the inbox says of a batch, in the transaction that will handle it. */
 export interface Received {
-  /** The ids that this consumer had never seen: their dedup records were written just now. */
+  /** The ids of events that this consumer had never seen: their dedup records were written just now. */
   readonly fresh: ReadonlySet<string>;
+  /** The ids of which it had seen nothing and now has a tombstone; the event itself would still be fresh. */
+  readonly tombstoned: ReadonlySet<string>;
   /** The keys (`topic` U+001F `key`) of the batch that wait behind a failed message. */
   readonly parkedKeys: ReadonlySet<string>;
-  /** Of the ids that the batch links to, those that this consumer has seen. */
+  /** Of the ids that the batch links to, those that this consumer has seen, as an event or a tombstone. */
   readonly known: ReadonlySet<string>;
 }
 

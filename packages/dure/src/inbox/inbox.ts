@@ -9,7 +9,7 @@ import type { AnyEventDefinition } from "../core/event.ts";
 import type { Faults } from "../core/faults.ts";
 import { keyOf } from "../core/message.ts";
 import type { Message, MessageContext } from "../core/message.ts";
-import type { DueMessage, Failure, ParkingStore } from "../core/parking.ts";
+import type { DueMessage, Failure, ParkingStore, ParkRequest } from "../core/parking.ts";
 import type { ServiceTransaction } from "../core/service-transaction.ts";
 import type { TransactionHandle } from "../core/transaction.ts";
 import type { InboxStore } from "./inbox-store.ts";
@@ -56,6 +56,10 @@ export interface InboxParts {
 const dueMax = 50;
 /** A message that was begun so often, and with which the process died each time, is not begun again. */
 const startedMax = 5;
+/** Messages that waited behind a parked one and are handled together. */
+const runMax = 50;
+/** How many keys are remembered whose messages are handled one by one. */
+const singlyMax = 10_000;
 /** How long a careful attempt waits to be the only one. */
 const aloneMsMax = 1_000;
 
@@ -73,6 +77,8 @@ export class Inbox {
   /** Begun by this process and not ended. */
   readonly #begun: Map<string, number> = new Map();
   #lastAttempt: Promise<void> = Promise.resolve();
+  /** Parked keys whose messages are handled one by one: some of them failed, or ended a process, together. */
+  readonly #singly: Set<string> = new Set();
 
   constructor(parts: InboxParts) {
     this.#parts = parts;
@@ -122,14 +128,14 @@ export class Inbox {
       return;
     }
     for (const message of batch) {
-      await this.#attempt(message, async (isDeadly) => {
-        if (isDeadly) await this.#park(message, handlerDied(message));
+      await this.#attempt(message, async (started) => {
+        if (started > startedMax) await this.#park(message, handlerDied(message));
         else await this.handle([message]);
       });
     }
   }
 
-  async #attempt(message: Message, work: (isDeadly: boolean) => Promise<void>): Promise<void> {
+  async #attempt(message: Message, work: (started: number) => Promise<void>): Promise<void> {
     const { store, group } = this.#parts;
     const before = this.#lastAttempt;
     const turn = Promise.withResolvers<void>();
@@ -140,7 +146,7 @@ export class Inbox {
       // Once in the life of this process: a database that comes and goes is no reason to blame the message.
       const started = this.#begun.get(message.id) ?? (await store.beginAttempt(group, message.id));
       this.#begun.set(message.id, started);
-      await work(started > startedMax);
+      await work(started);
       await store.endAttempts(group, [message.id]);
       this.#begun.delete(message.id);
     } finally {
@@ -155,15 +161,19 @@ export class Inbox {
       async (tx, raw) => {
         const answer = await store.receive(raw, group, batch);
         const seen = new Set<string>();
+        const held: ParkRequest[] = [];
         for (const message of batch) {
+          // A tombstone is for the order check only; its record leaves the event itself fresh.
+          if (message.tombstone === true) continue;
           if (!answer.fresh.has(message.id) || seen.has(message.id)) continue;
           seen.add(message.id);
           current = message;
           if (answer.parkedKeys.has(keyOf(message))) {
-            await parking.park(raw, this.#parkRequest(message, undefined));
+            held.push(this.#parkRequest(message, undefined));
           } else await this.#run(message, tx);
         }
         current = undefined;
+        await parking.park(raw, held);
         await faults.hit("inbox.before-commit");
         return answer;
       },
@@ -199,9 +209,9 @@ export class Inbox {
     let tried = 0;
     for (const item of due) {
       if (signal.aborted) break;
-      await this.#attempt(item.message, async (isDeadly) => {
-        if (isDeadly) await this.#giveUp(item);
-        else tried += (await this.#retry(item.id)) ? 1 : 0;
+      await this.#attempt(item.message, async (started) => {
+        if (started > startedMax) await this.#giveUp(item);
+        else tried += (await this.#retryWithThoseBehind(item, started)) ? 1 : 0;
       });
     }
     return { tried, nextInMs: due.length > 0 ? 50 : 500 };
@@ -212,44 +222,68 @@ export class Inbox {
     return this.#parts.parking.fail(item.id, failure, this.#skips(item.message));
   }
 
-  async #retry(id: string): Promise<boolean> {
+  /**
+   * Those that waited behind a message and have not failed share its transaction, as a batch would. Where
+   * one of them fails, or a process has ended with them (only the first was begun, and is begun again), the
+   * messages of the key are handled one by one, so that the guilty one is found.
+   */
+  async #retryWithThoseBehind({ id, message }: DueMessage, started: number): Promise<boolean> {
+    const key = keyOf(message);
+    if (this.#singly.size >= singlyMax) this.#singly.clear();
+    if (started > 1) this.#singly.add(key);
+    const isDone = await this.#retry(id, this.#singly.has(key) ? 0 : runMax);
+    if (isDone !== "together") return isDone;
+    this.#singly.add(key);
+    return (await this.#retry(id, 0)) === true;
+  }
+
+  /** Whether the message was tried; "together": it or one of those behind it failed, and nothing was recorded. */
+  async #retry(id: string, behind: number): Promise<boolean | "together"> {
     const { parking } = this.#parts;
-    let taken: DueMessage | undefined;
+    let run: readonly DueMessage[] = [];
+    let current: Message | undefined;
     try {
       await this.#parts.transaction(
         async (tx, raw) => {
-          taken = await parking.take(raw, id);
-          if (taken === undefined) return;
-          await this.#run(taken.message, tx);
-          await parking.resolve(raw, id);
+          run = await parking.take(raw, id, { behind });
+          for (const { message } of run) {
+            current = message;
+            await this.#run(message, tx);
+          }
+          const ids = run.map((item) => item.id);
+          if (ids.length > 0) await parking.resolve(raw, ids);
         },
-        () => contextOf(taken?.message),
+        () => contextOf(current),
       );
     } catch (error) {
-      if (taken === undefined || this.#parts.isUnavailable(error)) throw error;
-      const failure = this.#failure(error, taken.attempts + 1);
-      await parking.fail(id, failure, this.#skips(taken.message));
+      const [first, ...others] = run;
+      if (first === undefined || this.#parts.isUnavailable(error)) throw error;
+      if (others.length > 0) return "together";
+      const failure = this.#failure(error, first.attempts + 1);
+      await parking.fail(id, failure, this.#skips(first.message));
+      // The guilty one is found: those behind it may go together again.
+      this.#singly.delete(keyOf(first.message));
     }
-    return taken !== undefined;
+    return run.length > 0;
   }
 
   async #park(message: Message, error: unknown): Promise<void> {
     const { store, parking, group } = this.#parts;
-    await this.#parts.transaction(
+    const received = await this.#parts.transaction(
       async (_tx, raw) => {
-        const { fresh } = await store.receive(raw, group, [message]);
-        if (!fresh.has(message.id)) return;
-        await parking.park(raw, this.#parkRequest(message, this.#failure(error, 1)));
+        const answer = await store.receive(raw, group, [message]);
+        if (answer.fresh.has(message.id)) {
+          await parking.park(raw, [this.#parkRequest(message, this.#failure(error, 1))]);
+        }
+        return answer;
       },
       () => undefined,
     );
+    this.#order.record([message], received);
     this.parkedNews.wake();
   }
 
-  #parkRequest(
-    message: Message,
-    failure: Failure | undefined,
-  ): Parameters<ParkingStore["park"]>[1] {
+  #parkRequest(message: Message, failure: Failure | undefined): ParkRequest {
     return {
       side: "consumer",
       consumer: this.#parts.group,

@@ -1,1 +1,2 @@
 export { memoryTransport } from "./transport.ts";
+export type { MemoryTransportOptions } from "./transport.ts";

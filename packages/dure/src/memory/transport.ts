@@ -2,6 +2,7 @@ import { createWakeup } from "../core/abort.ts";
 import type { Message } from "../core/message.ts";
 import type {
   PartitionBatch,
+  PublishOutcome,
   SubscribeOptions,
   Subscription,
   Transport,
@@ -19,13 +20,19 @@ interface Group {
   readonly acknowledged: number[];
 }
 
+/** What {@link memoryTransport} takes. */
+export interface MemoryTransportOptions {
+  /** Asked for each message of a publication: a topic that is out takes nothing now. @defaultValue none is */
+  readonly isOut?: (topic: string) => boolean;
+}
+
 const partitionCount = 4;
 
 /**
  * A transport in this process's memory, for tests: everything is lost with the process. Within it, the
  * promises of {@link Transport} hold.
  */
-export function memoryTransport(): Transport {
+export function memoryTransport(options: MemoryTransportOptions = {}): Transport {
   const log: LogEntry[][] = Array.from({ length: partitionCount }, () => []);
   const groups = new Map<string, Group>();
   let position = 0;
@@ -34,28 +41,36 @@ export function memoryTransport(): Transport {
     check: () => Promise.resolve(),
     close: () => Promise.resolve(),
     publish(messages) {
-      for (const message of messages) {
+      const outcomes = messages.map(({ topic }) => outcomeFor(topic, options));
+      for (const [index, message] of messages.entries()) {
+        if (outcomes[index]?.kind !== "accepted") continue;
         position += 1;
         log[partitionOf(message.key)]?.push({ position, message });
       }
       for (const group of groups.values()) for (const member of group.members) member.wake();
-      return Promise.resolve(messages.map(() => ({ kind: "accepted" }) as const));
+      return Promise.resolve(outcomes);
     },
-    subscribe(options: SubscribeOptions) {
-      const start = options.from === "latest" ? position : 0;
-      const group = groups.get(options.group) ?? {
+    subscribe({ group: name, topics, from }: SubscribeOptions) {
+      const start = from === "latest" ? position : 0;
+      const group = groups.get(name) ?? {
         topics: new Set(),
         members: [],
         acknowledged: Array.from({ length: partitionCount }, () => start),
       };
-      groups.set(options.group, group);
-      for (const topic of options.topics) group.topics.add(topic);
+      groups.set(name, group);
+      for (const topic of topics) group.topics.add(topic);
       const subscription = new MemorySubscription(log, group);
       group.members.push(subscription);
       for (const member of group.members) member.wake();
       return Promise.resolve(subscription);
     },
   };
+}
+
+function outcomeFor(topic: string, { isOut }: MemoryTransportOptions): PublishOutcome {
+  return isOut?.(topic) === true
+    ? { kind: "unavailable", code: "TOPIC_OUT", error: `topic "${topic}" is out` }
+    : { kind: "accepted" };
 }
 
 function partitionOf(key: string): number {

@@ -1,5 +1,5 @@
 import type { MessageContext, Message } from "../core/message.ts";
-import type { ParkRequest } from "../core/parking.ts";
+import type { DueMessage, Failure, ParkRequest } from "../core/parking.ts";
 import type { Statement, TransactionHandle } from "../core/transaction.ts";
 import type { Range } from "./shard-progress.ts";
 
@@ -48,8 +48,43 @@ export interface ReadRequest {
 }
 
 /** What a relay records of one shard. */
-export interface ShardAdvance extends ShardCursor {
-  readonly epoch: number;
+export type ShardAdvance = ShardCursor;
+
+/** A parked message with which a further attempt failed. */
+export interface FailedAttempt {
+  readonly id: string;
+  readonly shard: number;
+  readonly failure: Failure;
+  /** If it is a dead letter now, its key goes on, and a tombstone takes its place. */
+  readonly skips: boolean;
+}
+
+/** What became of messages that were, or are now to be, parked. */
+export interface Settlement {
+  /** In order per key. */
+  readonly parked: readonly ParkRequest[];
+  /** The ids of due messages that got done: the next of their keys comes. */
+  readonly resolved: readonly string[];
+  readonly failed: readonly FailedAttempt[];
+}
+
+/** Which parked messages a relay wants to send again. */
+export interface DueRequest {
+  readonly source: string;
+  readonly shards: readonly number[];
+  /** Topics that are left alone. */
+  readonly closedTopics: readonly string[];
+  /** Topics of which one message is wanted, to see whether they take it. */
+  readonly probedTopics: readonly string[];
+  /** How many messages at most, about. */
+  readonly limit: number;
+}
+
+/** Who records, and the shards that it believes to be its own. */
+export interface RecordingMember {
+  readonly id: string;
+  readonly source: string;
+  readonly shards: readonly { readonly shard: number; readonly epoch: number }[];
 }
 
 /**
@@ -83,13 +118,25 @@ export interface OutboxStore {
   writers(shards: readonly number[]): Promise<ReadonlyMap<number, ReadonlySet<string>>>;
   /** At most `limit` messages per shard, in order of position, seen in one snapshot. */
   read(requests: readonly ReadRequest[], limit: number): Promise<readonly StoredMessage[]>;
-  /** Records progress, parks and resolves, in one transaction. Returns the shards that are not the caller's any more. */
+  /**
+   * Records progress and what became of parked messages, in one transaction. Returns the shards that are not
+   * the caller's any more, of which nothing was recorded.
+   */
   advance(
-    memberId: string,
+    member: RecordingMember,
     advances: readonly ShardAdvance[],
-    parked: readonly ParkRequest[],
-    resolved: readonly string[],
+    settlement: Settlement,
   ): Promise<readonly number[]>;
-  /** The keys (`topic` U+001F `key`) of the source that wait behind a failed message. */
-  parkedKeys(source: string): Promise<ReadonlySet<string>>;
+  /** At most `limit` of the keys (`topic` U+001F `key`) of the source that wait behind a parked message. */
+  parkedKeys(source: string, limit: number): Promise<ReadonlySet<string>>;
+  /** Of the keys of these messages, those that wait behind a parked message of the source. */
+  parkedAmong(
+    source: string,
+    messages: readonly Pick<Message, "topic" | "key">[],
+  ): Promise<ReadonlySet<string>>;
+  /**
+   * Parked messages that are to be sent now: fairly by topic, in order per key, and with the first of a key
+   * that has not failed some of those behind it. What it costs does not grow with what is parked.
+   */
+  due(request: DueRequest): Promise<readonly DueMessage[]>;
 }

@@ -2,9 +2,8 @@ import { createWakeup } from "../core/abort.ts";
 import type { Wakeup } from "../core/abort.ts";
 import { backoffMs } from "../core/backoff.ts";
 import type { RetryPolicy } from "../core/backoff.ts";
-import { assert, describeError, isDureError } from "../core/errors.ts";
-import { keyOf } from "../core/message.ts";
-import type { DueMessage, Failure, ParkingStore, ParkRequest } from "../core/parking.ts";
+import { describeError, isDureError } from "../core/errors.ts";
+import type { Message } from "../core/message.ts";
 import type { Publisher, PublishOutcome } from "../core/transport.ts";
 import { createTrouble } from "../core/trouble.ts";
 import type { Trouble } from "../core/trouble.ts";
@@ -12,6 +11,7 @@ import type { ReadRequest, ShardAdvance, StoredMessage } from "./outbox-store.ts
 import { publishWithin } from "./publish-within.ts";
 import { RelayMembership } from "./relay-membership.ts";
 import type { MembershipParts } from "./relay-membership.ts";
+import { RelaySending } from "./relay-sending.ts";
 
 /** What a relay may be told; all of it has a default. */
 export interface RelayOptions {
@@ -25,9 +25,9 @@ export interface RelayOptions {
   readonly pollMsMax?: number;
   /** How long a publication may take before its outcome counts as unknown and all of it is sent again. @defaultValue 30000 */
   readonly publishMsMax?: number;
-  /** For an event that the transport refuses. A transport that is down costs no attempts. */
+  /** For an event that the transport refuses, and how often a topic that is out is asked. A transport that is down costs no attempts. */
   readonly retry?: Partial<RetryPolicy>;
-  /** What a dead letter does to its key: the later events wait, or go on without it. @defaultValue "park-key" */
+  /** What a dead letter does to its key: the later events wait, or go on behind a tombstone in its place. @defaultValue "park-key" */
   readonly whenPoisoned?: "park-key" | "skip";
 }
 
@@ -36,7 +36,6 @@ export type RelaySettings = Required<Omit<RelayOptions, "retry">> & { readonly r
 
 /** What the relay is made of. */
 export interface RelayParts extends Omit<MembershipParts, "leaseMs"> {
-  readonly parking: ParkingStore;
   readonly publisher: Publisher;
   readonly settings: RelaySettings;
   /** Told after each publication, for the metrics. */
@@ -45,19 +44,8 @@ export interface RelayParts extends Omit<MembershipParts, "leaseMs"> {
 
 /** Above this many open gaps a shard is read no further: something is wrong with its writers. */
 const openGapsMax = 1_000;
-/** Parked messages that one tick tries again. */
-const dueMax = 100;
-
-/** How often to look for them when no key is parked. */
-const duePollMs = 500;
 /** The longest wait between looks while a position may still appear in a gap: its writer need not be one that wakes us. */
 const gapPollMsMax = 50;
-
-/** What one tick has sent and not yet recorded. */
-interface Sent {
-  readonly parked: readonly ParkRequest[];
-  readonly resolved: readonly string[];
-}
 
 /**
  * Publishes what stands in the outbox: at least once, in order per key, several relays at a time (each
@@ -74,16 +62,20 @@ export class Relay {
   readonly #leaseWakeup: Wakeup = createWakeup();
   /** What was said once of a shard, until it is over. */
   readonly #alerts: Set<string> = new Set();
-  #parkedKeys: ReadonlySet<string> = new Set();
+  readonly #sending: RelaySending;
   #isAlone = false;
-  /** When to look for due messages though no key is parked: a redriven dead letter that was skipped. */
-  #nextDueAt = -Infinity;
   /** As whom the present tick began. */
   #memberId = "";
 
   constructor(parts: RelayParts) {
     this.#parts = parts;
     this.#membership = new RelayMembership({ ...parts, leaseMs: parts.settings.leaseMs });
+    this.#sending = new RelaySending({
+      ...parts,
+      retry: parts.settings.retry,
+      skips: parts.settings.whenPoisoned === "skip",
+      publish: (messages) => this.#publish(messages),
+    });
   }
 
   /** There may be something to publish. */
@@ -138,7 +130,11 @@ export class Relay {
         const { isBusy, isMore, hasGaps } = await this.#tick();
         failures = 0;
         trouble.succeeded();
-        const pauseMsMax = Math.min(settings.pollMsMax, hasGaps ? gapPollMsMax : Infinity);
+        const pauseMsMax = Math.min(
+          settings.pollMsMax,
+          hasGaps ? gapPollMsMax : Infinity,
+          Math.max(settings.pollMsMin, this.#sending.idleMs),
+        );
         pauseMs = isBusy ? settings.pollMsMin : Math.min(pauseMs * 2, pauseMsMax);
         if (isMore) continue;
       } catch (error) {
@@ -178,21 +174,27 @@ export class Relay {
     const { outbox, settings, source, faults } = this.#parts;
     if (!this.#membership.isLeaseLive) return { isBusy: false, isMore: false, hasGaps: false };
     this.#memberId = this.#membership.memberId;
-    if (await this.#membership.adopt()) this.#parkedKeys = await outbox.parkedKeys(source);
+    if (await this.#membership.adopt()) this.#sending.forget();
     const last = await outbox.lastPositions();
-    this.#isAlone = this.#membership.shards.size === last.length;
+    const { shards } = this.#membership;
+    this.#isAlone = shards.size === last.length;
     const requests = await this.#readRequests(last);
     const found = requests.length === 0 ? [] : await outbox.read(requests, settings.batchSizeMax);
-    const due = await this.#dueMessages();
-    const sent = await this.#send(found, due);
+    const due = await this.#sending.due([...shards.keys()]);
+    const settlement = await this.#sending.send(found, due);
     const { advances, isMore } = this.#progress(requests, found);
-    if (advances.length + sent.parked.length + sent.resolved.length > 0) {
-      const fenced = await outbox.advance(this.#memberId, advances, sent.parked, sent.resolved);
-      this.#membership.drop(fenced);
+    const { parked, resolved, failed } = settlement;
+    if (advances.length + parked.length + resolved.length + failed.length > 0) {
+      const member = { id: this.#memberId, source, shards: this.#epochs() };
+      this.#membership.drop(await outbox.advance(member, advances, settlement));
       await faults.hit("relay.after-advance");
     }
-    const hasGaps = [...this.#membership.shards.values()].some((owned) => owned.progress.hasGaps);
-    return { isBusy: found.length > 0, isMore: isMore || sent.resolved.length > 0, hasGaps };
+    const hasGaps = [...shards.values()].some((owned) => owned.progress.hasGaps);
+    return { isBusy: found.length > 0, isMore: isMore || resolved.length > 0, hasGaps };
+  }
+
+  #epochs(): readonly { readonly shard: number; readonly epoch: number }[] {
+    return [...this.#membership.shards].map(([shard, { epoch }]) => ({ shard, epoch }));
   }
 
   async #readRequests(last: readonly number[]): Promise<readonly ReadRequest[]> {
@@ -246,74 +248,15 @@ export class Relay {
     this.#parts.logger.error(message, { source: this.#parts.source, shard, ...facts });
   }
 
-  async #dueMessages(): Promise<readonly DueMessage[]> {
-    const { outbox, parking, source, clock } = this.#parts;
-    if (this.#parkedKeys.size === 0 && clock.monotonic() < this.#nextDueAt) return [];
-    this.#nextDueAt = clock.monotonic() + duePollMs;
-    this.#parkedKeys = await outbox.parkedKeys(source);
-    const due = await parking.due("relay", source, dueMax);
-    return due.filter((message) => this.#membership.shards.has(message.shard));
-  }
-
-  async #send(found: readonly StoredMessage[], due: readonly DueMessage[]): Promise<Sent> {
+  async #publish(messages: readonly Message[]): Promise<readonly PublishOutcome[]> {
     const { publisher, faults, source, settings } = this.#parts;
-    const isFree = (stored: StoredMessage): boolean => !this.#parkedKeys.has(keyOf(stored.message));
-    const free = found.filter(isFree);
-    const parked = found
-      .filter((stored) => !isFree(stored))
-      .map((stored) => this.#parkRequest(stored, undefined));
-    const messages = [...due.map((item) => item.message), ...free.map((stored) => stored.message)];
-    if (messages.length === 0) return { parked, resolved: [] };
     await faults.hit("relay.before-publish");
     this.#membership.assertLease(this.#memberId);
-    const fences = [...this.#membership.shards].map(([shard, { epoch }]) => ({
-      source,
-      shard,
-      epoch,
-    }));
+    const fences = this.#epochs().map((epoch) => ({ source, ...epoch }));
     const outcomes = await publishWithin(publisher, messages, fences, settings.publishMsMax);
-    assert(outcomes.length === messages.length, "a transport must answer for each message");
     await faults.hit("relay.after-publish");
-    const resolved = await this.#settleDue(due, outcomes);
-    parked.push(...this.#settleFree(free, outcomes.slice(due.length)));
     this.#parts.onPublished?.(outcomes.filter((outcome) => outcome.kind === "accepted").length);
-    return { parked, resolved };
-  }
-
-  async #settleDue(
-    due: readonly DueMessage[],
-    outcomes: readonly PublishOutcome[],
-  ): Promise<readonly string[]> {
-    const { parking, settings } = this.#parts;
-    const resolved: string[] = [];
-    for (const [index, item] of due.entries()) {
-      const outcome = outcomes[index];
-      if (outcome?.kind === "refused") {
-        const failure = this.#failure(outcome, item.attempts + 1);
-        await parking.fail(item.id, failure, settings.whenPoisoned === "skip");
-      } else resolved.push(item.id);
-    }
-    return resolved;
-  }
-
-  /** The first refused event of a key failed; those behind it wait (the transport refused them too). */
-  #settleFree(
-    free: readonly StoredMessage[],
-    outcomes: readonly PublishOutcome[],
-  ): readonly ParkRequest[] {
-    const parked: ParkRequest[] = [];
-    const refusedKeys = new Set<string>();
-    for (const [index, stored] of free.entries()) {
-      const outcome = outcomes[index];
-      if (outcome?.kind !== "refused") continue;
-      const key = keyOf(stored.message);
-      parked.push(
-        this.#parkRequest(stored, refusedKeys.has(key) ? undefined : this.#failure(outcome, 1)),
-      );
-      refusedKeys.add(key);
-    }
-    if (refusedKeys.size > 0) this.#parkedKeys = this.#parkedKeys.union(refusedKeys);
-    return parked;
+    return outcomes;
   }
 
   /** What the tick did to each shard's positions: everything that was read is published or parked. */
@@ -339,36 +282,12 @@ export class Relay {
       owned.n += 1;
       advances.push({
         shard,
-        epoch: owned.epoch,
         n: owned.n,
         low: owned.progress.low,
         done: owned.progress.done,
       });
     }
     return { advances, isMore };
-  }
-
-  #parkRequest(stored: StoredMessage, failure: Failure | undefined): ParkRequest {
-    const { source, settings } = this.#parts;
-    const { message, shard } = stored;
-    return {
-      side: "relay",
-      consumer: source,
-      message,
-      shard,
-      failure,
-      skips: settings.whenPoisoned === "skip",
-    };
-  }
-
-  #failure(outcome: Extract<PublishOutcome, { kind: "refused" }>, failures: number): Failure {
-    const { settings, clock } = this.#parts;
-    return {
-      code: outcome.code,
-      error: outcome.error,
-      isFinal: outcome.isPermanent || failures >= settings.retry.attempts,
-      retryInMs: backoffMs(failures, settings.retry, clock),
-    };
   }
 
   #warn(message: string, error: unknown): void {

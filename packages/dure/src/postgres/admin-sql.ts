@@ -31,8 +31,12 @@ export function adminSql(schema: string): AdminSql {
       select (select count(*) from pending)::text as pending,
         coalesce((select extract(epoch from clock_timestamp() - min(written_at)) from pending), 0)::float8 as oldest,
         (select count(*) from ${schema}.parked_message where state = 'dead')::text as dead,
-        (select count(*) from ${schema}.parked_message where state <> 'dead')::text as waiting,
-        (select count(distinct (side, consumer, topic, key)) from ${schema}.parked_message where blocks_key)::text as keys,
+        -- All that is parked but the dead letters, from two small indexes instead of the table with its payloads.
+        (select (select count(*) from ${schema}.parked_message where blocks_key)
+          + (select count(*) from ${schema}.parked_message where state = 'retrying' and not blocks_key)
+          - (select count(*) from ${schema}.parked_message where state = 'dead' and blocks_key))::text as waiting,
+        -- What blocks a key and is not held behind another is the first of its key.
+        (select count(*) from ${schema}.parked_message where blocks_key and state <> 'held')::text as keys,
         (select count(*) from ${schema}.claim_member where scope = 'outbox' and lease_until > clock_timestamp())::text as relays,
         (select coalesce(sum(pg_total_relation_size(inhrelid)), 0) from pg_inherits
           where inhparent = '${schema}.outbox_message'::regclass)::text as bytes`,
@@ -41,13 +45,14 @@ export function adminSql(schema: string): AdminSql {
         p.last_error, p.first_failed_at, p.last_failed_at, p.message ->> 'traceparent' as traceparent,
         (select count(*) from ${schema}.parked_message h
           where h.side = p.side and h.consumer = p.consumer and h.topic = p.topic and h.key = p.key
-            and h.state = 'held')::text as held
+            and h.blocks_key and h.state = 'held')::text as held
       from ${schema}.parked_message p
       where p.id in (select id from ${schema}.parked_message where ${filter} order by id limit $7)
       order by p.id`,
     redrive: `/* dure:admin.redrive */
       with redriven as (
-        update ${schema}.parked_message set state = 'retrying', attempts = 0, next_attempt_at = clock_timestamp()
+        update ${schema}.parked_message set state = 'retrying', attempts = 0, next_attempt_at = clock_timestamp(),
+          message = message || '{"redriven": true}'
         where id in (select id from ${schema}.parked_message where ${filter} order by id limit $7) and state = 'dead'
         returning id, consumer, message_id
       )
@@ -55,9 +60,13 @@ export function adminSql(schema: string): AdminSql {
       select $8, 'dead-letter.redrive', consumer || '/' || message_id, $9 from redriven order by id returning id`,
     discard: `/* dure:admin.discard */
       with picked as materialized (
-        select id, consumer, message_id from ${schema}.parked_message where ${filter} order by id limit $7
+        select p.id, p.consumer, p.message_id from (
+          select * from ${schema}.parked_message where ${filter} order by id limit $7
+        ) p
+        -- The order in which all who take several of these locks take them.
+        order by ${schema}.parked_lock_key(p.side, p.consumer, p.shard, p.topic, p.key), p.id
       ), discarded as materialized (
-        select id, consumer, message_id, ${schema}.parked_resolve(id) as is_gone from picked
+        select id, consumer, message_id, ${schema}.parked_discard(id) as is_gone from picked
       )
       insert into ${schema}.audit_entry (actor, action, subject, reason)
       select $8, 'dead-letter.discard', consumer || '/' || message_id, $9 from discarded where is_gone returning id`,

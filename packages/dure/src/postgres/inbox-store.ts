@@ -16,11 +16,13 @@ export function postgresInboxStore(pool: PostgresPool, schema: string): InboxSto
         batch.map((message) => message.topic),
         batch.map((message) => message.key),
         previous,
+        batch.map((message) => message.tombstone === true),
       ]);
       return {
         fresh: textSet(rows[0]?.["fresh"]),
         parkedKeys: textSet(rows[0]?.["parked"]),
         known: textSet(rows[0]?.["known"]),
+        tombstoned: textSet(rows[0]?.["tombstoned"]),
       };
     },
     async beginBatch(consumer, messageIds) {

@@ -11,6 +11,8 @@ export interface OutboxSql {
   readonly advance: string;
   readonly prune: string;
   readonly parkedKeys: string;
+  readonly parkedAmong: string;
+  readonly due: string;
 }
 
 /** `schema` is quoted. */
@@ -74,8 +76,9 @@ export function outboxSql(schema: string): OutboxSql {
       ) m
       order by m.shard, m.position`,
     advance: `/* dure:outbox.advance */
-      select ${schema}.outbox_advance(
-        $1, $2, $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text::jsonb, $9::bigint[]
+      select ${schema}.outbox_record(
+        $1, $2, $3, $4::smallint[], $5::bigint[], $6::smallint[], $7::bigint[], $8::bigint[], $9::text[],
+        $10::text::jsonb, $11::bigint[], $12::text::jsonb
       ) as fenced`,
     prune: `/* dure:outbox.prune-cursors */
       delete from ${schema}.outbox_cursor c
@@ -87,8 +90,65 @@ export function outboxSql(schema: string): OutboxSql {
           select max(n) - 100 from ${schema}.outbox_cursor x where x.shard = newest.shard and x.epoch = newest.epoch
         )
       )`,
+    // A parked key has one message that blocks it and is not held behind another.
     parkedKeys: `/* dure:outbox.parked-keys */
-      select distinct topic || chr(31) || key as key from ${schema}.parked_message
-      where side = 'relay' and consumer = $1 and blocks_key`,
+      select topic || chr(31) || key as key from ${schema}.parked_message
+      where side = 'relay' and consumer = $1 and blocks_key and state <> 'held' limit $2`,
+    // One look into the index for each key, however many messages wait behind it.
+    parkedAmong: `/* dure:outbox.parked-among */
+      select k.topic || chr(31) || k.key as key
+      from unnest($2::text[], $3::text[]) as k (topic, key)
+      cross join lateral (
+        select from ${schema}.parked_message p
+        where p.side = 'relay' and p.consumer = $1 and p.topic = k.topic and p.key = k.key and p.blocks_key
+        limit 1
+      ) blocking`,
+    // From topic to topic through the index, then the oldest of each topic and shard: what is closed, not due
+    // or another relay's is not read. A message that has not failed takes some of those behind it along.
+    due: `/* dure:outbox.due */
+      with recursive topic as (
+        (
+          select topic from ${schema}.parked_message
+          where side = 'relay' and consumer = $1 and state = 'retrying' order by topic limit 1
+        )
+        union all
+        select (
+          select p.topic from ${schema}.parked_message p
+          where p.side = 'relay' and p.consumer = $1 and p.state = 'retrying' and p.topic > t.topic
+          order by p.topic limit 1
+        )
+        from topic t where t.topic is not null
+      ), head as materialized (
+        select h.*, row_number() over (partition by h.topic order by h.next_attempt_at, h.id) as turn
+        from topic t
+        cross join unnest($2::smallint[]) as s (shard)
+        cross join lateral (
+          select p.id, p.topic, p.key, p.attempts, p.blocks_key, p.next_attempt_at
+          from ${schema}.parked_message p
+          where p.side = 'relay' and p.consumer = $1 and p.state = 'retrying' and p.topic = t.topic
+            and p.shard = s.shard and p.next_attempt_at <= clock_timestamp()
+          order by p.next_attempt_at limit case when t.topic = any ($4::text[]) then 1 else $5::integer / 10 end
+        ) h
+        where t.topic is not null and t.topic <> all ($3::text[])
+      ), chosen as materialized (
+        select c.*, count(*) over () as heads
+        from (
+          select * from head
+          where turn = 1 or topic <> all ($4::text[])
+          order by turn, next_attempt_at limit $5::integer / 10
+        ) c
+      )
+      select m.id::text, m.message::text, m.attempts, m.shard
+      from chosen c
+      cross join lateral (
+        select p.* from ${schema}.parked_message p
+        where p.side = 'relay' and p.consumer = $1 and p.topic = c.topic and p.key = c.key and p.blocks_key
+          and p.id >= c.id and c.blocks_key
+        order by p.id
+        limit case when c.attempts > 0 or c.topic = any ($4::text[]) then 1 else $5::integer / c.heads end
+      ) m
+      union all
+      select m.id::text, m.message::text, m.attempts, m.shard
+      from chosen c join ${schema}.parked_message m on m.id = c.id and not m.blocks_key`,
   };
 }

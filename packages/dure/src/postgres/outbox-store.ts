@@ -1,8 +1,11 @@
+import { keyOf } from "../core/message.ts";
 import type { Statement, TransactionHandle } from "../core/transaction.ts";
 import type {
   OutboxStore,
   PreparedEvent,
   ReadRequest,
+  RecordingMember,
+  Settlement,
   ShardAdvance,
   ShardCursor,
   StoredMessage,
@@ -13,7 +16,7 @@ import { claimsSql } from "./claims-sql.ts";
 import { messageFromRow } from "./message-row.ts";
 import { outboxSql } from "./outbox-sql.ts";
 import type { OutboxSql } from "./outbox-sql.ts";
-import { parkedMessageJson, storableJson } from "./parking-store.ts";
+import { dueFromRow, parkedMessageJson, storableJson } from "./parking-store.ts";
 import type { PostgresPool } from "./pool.ts";
 import { translateSqlError } from "./sqlstate.ts";
 
@@ -57,13 +60,12 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
       const { rows } = await pool.query(sql.read, [...readColumns(requests), limit]);
       return rows.map(storedFromRow);
     },
-    async advance(memberId, moved, parked, resolved) {
+    async advance(member, moved, settlement) {
       const { rows } = await pool.query(sql.advance, [
         scope,
-        memberId,
+        ...memberColumns(member),
         ...advanceColumns(moved),
-        parked.length === 0 ? null : storableJson(parked.map(parkedMessageJson)),
-        resolved,
+        ...settlementColumns(settlement),
       ]);
       advances += moved.length;
       if (advances >= advancesPerPrune) {
@@ -72,9 +74,39 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
       }
       return (rows[0]?.["fenced"] ?? []) as readonly number[];
     },
-    async parkedKeys(source) {
-      const { rows } = await pool.query(sql.parkedKeys, [source]);
+    ...parkedEvents(pool, sql),
+  };
+}
+
+/** What the relay asks of the events that are parked. */
+function parkedEvents(
+  pool: PostgresPool,
+  sql: OutboxSql,
+): Pick<OutboxStore, "parkedKeys" | "parkedAmong" | "due"> {
+  return {
+    async parkedKeys(source, limit) {
+      const { rows } = await pool.query(sql.parkedKeys, [source, limit]);
       return new Set(rows.map((row) => String(row["key"])));
+    },
+    async parkedAmong(source, messages) {
+      const keys = [...new Map(messages.map((message) => [keyOf(message), message])).values()];
+      const topics = keys.map((message) => message.topic);
+      const { rows } = await pool.query(sql.parkedAmong, [
+        source,
+        topics,
+        keys.map(({ key }) => key),
+      ]);
+      return new Set(rows.map((row) => String(row["key"])));
+    },
+    async due({ source, shards, closedTopics, probedTopics, limit }) {
+      const { rows } = await pool.query(sql.due, [
+        source,
+        shards,
+        closedTopics,
+        probedTopics,
+        limit,
+      ]);
+      return rows.map(dueFromRow);
     },
   };
 }
@@ -160,10 +192,21 @@ function readColumns(requests: readonly ReadRequest[]): readonly unknown[] {
 function advanceColumns(moved: readonly ShardAdvance[]): readonly unknown[] {
   return [
     moved.map((advance) => advance.shard),
-    moved.map((advance) => advance.epoch),
     moved.map((advance) => advance.n),
     moved.map((advance) => advance.low),
     moved.map((advance) => multirangeText(advance.done)),
+  ];
+}
+
+function memberColumns({ id, source, shards }: RecordingMember): readonly unknown[] {
+  return [id, source, shards.map(({ shard }) => shard), shards.map(({ epoch }) => epoch)];
+}
+
+function settlementColumns({ parked, resolved, failed }: Settlement): readonly unknown[] {
+  return [
+    parked.length === 0 ? null : storableJson(parked.map(parkedMessageJson)),
+    resolved.length === 0 ? null : resolved,
+    failed.length === 0 ? null : storableJson(failed),
   ];
 }
 

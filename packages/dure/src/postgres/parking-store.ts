@@ -7,26 +7,23 @@ import type { PostgresPool } from "./pool.ts";
 export function postgresParkingStore(pool: PostgresPool, schema: string): ParkingStore {
   const sql = inboxSql(schema);
   return {
-    async park(tx, request) {
-      const { side, consumer, message, failure, skips } = parkedMessageJson(request);
-      await tx.query(sql.park, [
-        side,
-        consumer,
-        storableJson(message),
-        failure === undefined ? null : storableJson(failure),
-        skips,
-      ]);
+    async park(tx, requests) {
+      if (requests.length === 0) return;
+      const side = requests[0]?.side;
+      await tx.query(sql.park, [side, storableJson(requests.map(parkedMessageJson))]);
     },
     async due(side, consumer, limit) {
       const { rows } = await pool.query(sql.due, [side, consumer, limit]);
       return rows.map(dueFromRow);
     },
-    async take(tx, id) {
+    async take(tx, id, { behind }) {
       const { rows } = await tx.query(sql.take, [id]);
-      return rows[0] === undefined ? undefined : dueFromRow(rows[0]);
+      if (rows[0] === undefined) return [];
+      const { rows: next } = behind > 0 ? await tx.query(sql.behind, [id, behind]) : { rows: [] };
+      return [...rows, ...next].map(dueFromRow);
     },
-    async resolve(tx, id) {
-      await tx.query(sql.resolve, [id]);
+    async resolve(tx, ids) {
+      await tx.query(sql.resolve, [ids]);
     },
     async fail(id, failure, skips) {
       await pool.query(sql.fail, [id, storableJson(failure), skips]);
@@ -55,7 +52,15 @@ export function storableJson(value: unknown): string {
   );
 }
 
-function dueFromRow(row: Readonly<Record<string, unknown>>): DueMessage {
-  const { shard, ...message } = JSON.parse(String(row["message"])) as Message & { shard?: number };
-  return { id: String(row["id"]), message, attempts: Number(row["attempts"]), shard: shard ?? -1 };
+/** A message that is due, from a row of `parked_message`. */
+export function dueFromRow(row: Readonly<Record<string, unknown>>): DueMessage {
+  const { shard: _shard, ...message } = JSON.parse(String(row["message"])) as Message & {
+    shard?: number;
+  };
+  return {
+    id: String(row["id"]),
+    message,
+    attempts: Number(row["attempts"]),
+    shard: Number(row["shard"] ?? -1),
+  };
 }

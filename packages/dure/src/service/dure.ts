@@ -197,7 +197,6 @@ export class Dure<Client = unknown> {
     const relay = new Relay({
       source: service,
       outbox: store.outbox,
-      parking: store.parking,
       publisher: transport,
       settings,
       clock: this.#clock,

@@ -28,6 +28,10 @@ export const messageCases: readonly TransportCase[] = [
   { name: "hundreds of keys all come, each in order", check: carriesManyKeys },
   { name: "publishers side by side keep the order of their keys", check: keepsOrderOfPublishers },
   { name: "an older epoch of a shard is refused and leaves nothing behind", check: fences },
+  {
+    name: "a topic that is out says so for each of its messages and takes none; the other topics go on",
+    check: standsOutages,
+  },
 ];
 
 async function carriesEverything(probe: TransportProbe): Promise<void> {
@@ -41,6 +45,8 @@ async function carriesEverything(probe: TransportProbe): Promise<void> {
       tracestate: "vendor=1",
       correlationId: "action",
       causationId: "cause",
+      tombstone: true,
+      redriven: true,
     }),
     probe.message("a", 2, {
       link: { kind: "after", previousId: "p", previousAt: "2026-01-01T00:00:00.123456Z" },
@@ -178,4 +184,23 @@ async function fences(probe: TransportProbe): Promise<void> {
   const received = await probe.receive(subscription, 4);
   assert.deepEqual(numbersByKey(received), { a: [1, 2, 3, 6] });
   await probe.staysQuiet(subscription);
+}
+
+async function standsOutages(probe: TransportProbe): Promise<void> {
+  const { outage } = probe.subject;
+  if (outage === undefined) return;
+  const other = { topic: `${probe.topic}.other` };
+  const messages = [probe.message("a", 1), probe.message("a", 1, other), probe.message("a", 2)];
+  const subscription = await probe.subscribe({ topics: [probe.topic, other.topic] });
+  const end = await outage(probe.topic);
+  const kinds = async (): Promise<readonly string[]> =>
+    (await probe.publish(messages)).map(({ kind }) => kind);
+  assert.deepEqual(await kinds(), ["unavailable", "accepted", "unavailable"]);
+  await probe.receive(subscription, 1);
+  await probe.staysQuiet(subscription);
+  await end();
+  assert.deepEqual(await kinds(), ["accepted", "accepted", "accepted"]);
+  const received = await probe.receive(subscription, 3);
+  const own = received.filter(({ message }) => message.topic === probe.topic);
+  assert.deepEqual(numbersByKey(own), { a: [1, 2] });
 }

@@ -18,6 +18,11 @@ export interface TransportContractSubject {
     /** An older epoch of a shard is refused. @defaultValue true */
     readonly fences?: boolean;
   };
+  /**
+   * Makes a topic unable to take messages until the function that it resolves to is called, while the other
+   * topics go on. Without it, nothing is asked about outages.
+   */
+  readonly outage?: (topic: string) => Promise<() => Promise<void>>;
   /** How long a case waits for a delivery before it fails. @defaultValue 10000 */
   readonly patienceMs?: number;
   /** How long a case watches that nothing comes. @defaultValue 150 */

@@ -7,6 +7,8 @@ export interface BrokenTransport {
   readonly make: () => Transport;
   readonly isCaughtBy: readonly string[];
   readonly features?: { readonly fences: boolean };
+  /** It is told to have outages, and has none. */
+  readonly hasOutages?: boolean;
 }
 
 /** One for each way in which a transport has been seen to be wrong. */
@@ -103,6 +105,14 @@ export const brokenTransports: readonly BrokenTransport[] = [
         fetch: ({ signal }) => inner.fetch({ busy: new Set(), maxMessages: 1_000, signal }),
       })),
     isCaughtBy: ["a fetch keeps to its limit and leaves busy partitions alone"],
+  },
+  {
+    name: "one that takes messages of a topic that is out",
+    make: memoryTransport,
+    hasOutages: true,
+    isCaughtBy: [
+      "a topic that is out says so for each of its messages and takes none; the other topics go on",
+    ],
   },
   {
     name: "one that says it has fences and has none",

@@ -9,10 +9,26 @@ import { createTestDatabase } from "../support/test-database.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { brokenTransports } from "./broken-transports.ts";
 
+/** A switch for topics. */
+function outages() {
+  const outTopics = new Set<string>();
+  return {
+    outTopics,
+    outage: (topic: string) => {
+      outTopics.add(topic);
+      return Promise.resolve(() => Promise.resolve(void outTopics.delete(topic)));
+    },
+  };
+}
+
 describe("memoryTransport", () => {
   // Nobody can take over a shard inside one process's memory.
   const features = { fences: false };
-  it.each(transportContract)("$name", ({ run }) => run({ transport: memoryTransport(), features }));
+  it.each(transportContract)("$name", ({ run }) => {
+    const { outTopics, outage } = outages();
+    const transport = memoryTransport({ isOut: (topic) => outTopics.has(topic) });
+    return run({ transport, features, outage });
+  });
 });
 
 describe("postgresTransport", () => {
@@ -33,9 +49,14 @@ describe("postgresTransport", () => {
 });
 
 describe("a transport that breaks a promise is found out", () => {
-  it.each(brokenTransports)("$name", async ({ make, isCaughtBy, features }) => {
+  it.each(brokenTransports)("$name", async ({ make, isCaughtBy, features, hasOutages }) => {
     const failed: string[] = [];
-    const subject = { patienceMs: 400, quietMs: 30, features: { fences: false, ...features } };
+    const subject = {
+      patienceMs: 400,
+      quietMs: 30,
+      ...(hasOutages === true && { outage: outages().outage }),
+      features: { fences: false, ...features },
+    };
     for (const { name, run } of transportContract) {
       const error: unknown = await run({ transport: make(), ...subject }).then(
         () => undefined,

@@ -1,5 +1,6 @@
 /** Wherever the process dies, each message has its effect once, and what the handler emits is there once (law I1). */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { PermanentError } from "../../src/index.ts";
 import {
   createHandledDatabase,
   createTestService,
@@ -7,6 +8,7 @@ import {
   emitSteps,
   handled,
   logMessages,
+  stepTaken,
   type TestService,
   waitForDrained,
   waitForHandled,
@@ -31,7 +33,7 @@ afterEach(async () => {
 
 function runConsumer(
   fault?: ChildPlan["fault"],
-  diesOfKey?: string,
+  dies: Pick<ChildPlan, "diesOfKey" | "diesOfNumber"> = {},
   more?: Partial<ChildPlan>,
 ): SpawnedChild {
   const plan: ChildPlan = {
@@ -39,7 +41,7 @@ function runConsumer(
     handles: true,
     ...more,
     ...(fault && { fault }),
-    ...(diesOfKey !== undefined && { diesOfKey }),
+    ...dies,
   };
   return spawnChild(new URL("./service-child.ts", import.meta.url), {
     env: { DURE_CHILD_PLAN: JSON.stringify(plan) },
@@ -119,7 +121,7 @@ describe("a consumer that dies", () => {
     await waitForDrained(dure);
     let lives = 0;
     while ((await dure.deadLetters.list()).length === 0 && lives < 8) {
-      await using child = runConsumer(undefined, "b");
+      await using child = runConsumer(undefined, { diesOfKey: "b" });
       let hasDied = false;
       void child.exited.then(() => (hasDied = true));
       const isDecided = async () => hasDied || (await dure.deadLetters.list()).length > 0;
@@ -136,6 +138,41 @@ describe("a consumer that dies", () => {
     expect(disorderedKeys(rows)).toEqual([]);
     const { rows: begun } = await database.pool.query("select from dure.inbox_attempt");
     expect(begun).toHaveLength(0);
+  }, 120_000);
+
+  it("of one of the messages that wait behind a parked one gives that one up, and no other", async () => {
+    const { dure } = service;
+    {
+      await using parking = createTestService({ pool: database.pool, relay: false });
+      parking.dure.on(stepTaken, {}, () => {
+        throw new PermanentError("a bug");
+      });
+      await parking.dure.start();
+      await emitSteps(dure, "b", { to: 8 });
+      await waitFor(async () => (await dure.status()).waiting === 7, { what: "seven that wait" });
+    }
+    await dure.deadLetters.redrive({}, { actor: "test" });
+    let lives = 0;
+    while ((await dure.deadLetters.list()).length === 0 && lives < 12) {
+      await using child = runConsumer(undefined, { diesOfKey: "b", diesOfNumber: 5 });
+      let hasDied = false;
+      void child.exited.then(() => (hasDied = true));
+      const isDecided = async () => hasDied || (await dure.deadLetters.list()).length > 0;
+      await waitFor(isDecided, { what: "a death, or a dead letter", timeoutMs: 20_000 });
+      lives += 1;
+    }
+    // Once together with those before it, then five times alone, and then it is not begun again.
+    expect(lives).toBe(7);
+    expect(await dure.deadLetters.list()).toMatchObject([
+      { key: "b", errorCode: "HANDLER_DIED", heldCount: 3 },
+    ]);
+    await using _heir = runConsumer();
+    await dure.deadLetters.redrive({}, { actor: "test" });
+    const rows = await waitForHandled(database.pool, 8);
+    expect(disorderedKeys(rows)).toEqual([]);
+    const begun = async () =>
+      (await database.pool.query("select from dure.inbox_attempt")).rowCount;
+    await waitFor(async () => (await begun()) === 0, { what: "the end of the attempts" });
   }, 120_000);
 
   it("while it held partitions with another member is replaced within its lease, in order", async () => {

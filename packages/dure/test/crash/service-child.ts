@@ -25,6 +25,8 @@ export interface ChildPlan {
   readonly idleInTransactionMsMax?: number;
   /** Its handler kills the process with a step of this key. */
   readonly diesOfKey?: string;
+  /** Only this step of the key does. */
+  readonly diesOfNumber?: number;
   /** Emits so many steps of a key, with a business row each, and then ends. */
   readonly emits?: { readonly key: string; readonly count: number };
 }
@@ -76,7 +78,10 @@ logs.push = (...lines) => {
 if (plan.handles === true) {
   const record = handleInto("steps");
   dure.on(stepTaken, {}, async (message, tx) => {
-    if (message.data.key === plan.diesOfKey) process.kill(process.pid, "SIGKILL");
+    const { key, n } = message.data;
+    if (key === plan.diesOfKey && n === (plan.diesOfNumber ?? n)) {
+      process.kill(process.pid, "SIGKILL");
+    }
     await record(message, tx);
     tx.emit(echoed, message.data);
   });

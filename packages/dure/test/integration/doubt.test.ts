@@ -193,9 +193,10 @@ describe("a relay that is cut off past its lease, and whose statements arrive la
       const copies = await countOf("dure.log_message");
       expect(copies - 90 > 0).toBe(point === "relay.after-publish");
       proxy.resume();
-      // By its heartbeat or by the tick that was about to send, whichever comes first.
+      // By its heartbeat, by the tick that was about to send, or by the log, which refuses what was sent: whichever
+      // comes first.
       const isNoticed = () =>
-        cutOff.logs.some((line) => JSON.stringify(line).includes("lost its lease"));
+        cutOff.logs.some((line) => /lost its lease|was taken over/.test(JSON.stringify(line)));
       await waitFor(isNoticed, { what: "the loss of the lease, noticed" });
       await waitFor(async () => (await writer.dure.status()).relays === 2, {
         what: "both members",

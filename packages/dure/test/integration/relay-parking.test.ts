@@ -80,7 +80,7 @@ const waitForDead = () =>
   waitFor(async () => (await deadLetters()).length === 1, { what: "the dead letter" });
 const numbers = async (key: string) =>
   (await logMessages(database.pool))
-    .filter((message) => message.key === key)
+    .filter((message) => message.key === key && message.tombstone !== true)
     .map((message) => (JSON.parse(message.data) as { n: number }).n);
 
 describe("an event that is refused", () => {

@@ -140,7 +140,7 @@ describe("what a relay records", () => {
     await outbox.release({ id: old, shards: [0], isLeaving: false });
     const taken = await outbox.heartbeat({ id: heir, leaseMs: 60_000, isJoining: false });
     expect(taken).toMatchObject([{ shard: 0, epoch: 2 }]);
-    const advances = [0, 1].map((shard) => ({ shard, epoch: 1, n: 1, low: 5, done: [] }));
+    const advances = [0, 1].map((shard) => ({ shard, n: 1, low: 5, done: [] }));
     const parked = [0, 1].map((shard) => ({
       side: "relay" as const,
       consumer: "steps",
@@ -149,12 +149,31 @@ describe("what a relay records", () => {
       skips: false,
       message: { ...stray, id: `of-${shard}`, key: `of-${shard}` },
     }));
-    expect(await outbox.advance(old, advances, parked, [])).toEqual([0]);
+    const nothing = { parked: [], resolved: [], failed: [] };
+    const epochs = [0, 1].map((shard) => ({ shard, epoch: 1 }));
+    const oldMember = { id: old, source: "steps", shards: epochs };
+    expect(await outbox.advance(oldMember, advances, { ...nothing, parked })).toEqual([0]);
     expect(await outbox.cursors([0, 1])).toEqual([{ shard: 1, n: 1, low: 5, done: [] }]);
-    expect(await outbox.parkedKeys("steps")).toEqual(new Set(["step\u001fof-1"]));
-    expect(
-      await outbox.advance(heir, [{ shard: 1, epoch: 1, n: 9, low: 9, done: [] }], [], []),
-    ).toEqual([1]);
+    const keys = parked.map(({ message }) => message);
+    expect(await outbox.parkedAmong("steps", keys)).toEqual(new Set(["step\u001fof-1"]));
+    const heirMember = { id: heir, source: "steps", shards: [{ shard: 1, epoch: 1 }] };
+    const [due] = await outbox.due({
+      source: "steps",
+      shards: [1],
+      closedTopics: [],
+      probedTopics: [],
+      limit: 10,
+    });
+    expect(due).toMatchObject({ shard: 1, attempts: 0, message: { id: "of-1" } });
+    const failure = { code: "NO", error: "no", isFinal: true, retryInMs: 0 };
+    const failed = [{ id: due?.id ?? "", shard: 1, failure, skips: false }];
+    const moved = [{ shard: 1, n: 9, low: 9, done: [] }];
+    expect(await outbox.advance(heirMember, moved, { ...nothing, failed })).toEqual([1]);
+    const resolved = [due?.id ?? ""];
+    expect(await outbox.advance(heirMember, [], { ...nothing, resolved })).toEqual([1]);
+    expect((await outbox.parkedKeys("steps", 10)).size).toBe(1);
+    expect(await outbox.advance(oldMember, [], { ...nothing, resolved })).toEqual([0]);
+    expect((await outbox.parkedKeys("steps", 10)).size).toBe(0);
   });
 });
 
