@@ -15,6 +15,8 @@ import {
 export interface ChildPlan {
   readonly url: string;
   readonly relays?: boolean;
+  /** Of its relay. @defaultValue 5 */
+  readonly batchSizeMax?: number;
   readonly handles?: boolean;
   /** Signals itself at this hit of the point. `transport.publish` is past the last look at the lease. */
   readonly fault?: {
@@ -61,7 +63,10 @@ const { dure, logs } = createTestService({
   pool,
   wrap: faulty,
   faults: { hit },
-  relay: plan.relays === true ? { leaseMs: 1_000, pollMsMax: 50, batchSizeMax: 5 } : false,
+  relay:
+    plan.relays === true
+      ? { leaseMs: 1_000, pollMsMax: 50, batchSizeMax: plan.batchSizeMax ?? 5 }
+      : false,
   consumer: { pollMsMax: 50, batchSizeMax: 4 },
 });
 const push = logs.push.bind(logs);
