@@ -1,5 +1,6 @@
 /** Writers that do everything that makes positions commit out of order: law O2 b, for Dure and for the naive designs. */
 import pg from "pg";
+import { classifySqlError } from "../../src/postgres/sqlstate.ts";
 import type { OutboxDesign } from "../naive/outbox-design.ts";
 import type { Step } from "./service-fixture.ts";
 
@@ -12,6 +13,8 @@ export interface HostileWritersOptions {
   readonly url: string;
   readonly design: Pick<OutboxDesign, "table" | "write">;
   readonly seed: number;
+  /** The longest pause between the drawing of a position and its row. @defaultValue 10 */
+  readonly pauseMsMax?: number;
 }
 
 /** Writers, each with a session of its own, which may be killed. */
@@ -47,7 +50,7 @@ export async function createHostileWriters(
       return (select n from counter where key = p_key);
     end $$;
     create function stand_still() returns trigger language plpgsql as $$
-    begin perform pg_sleep(random() * 0.01); return new; end $$;
+    begin perform pg_sleep(random() * ${(options.pauseMsMax ?? 10) / 1_000}); return new; end $$;
     -- The position is drawn, the row is not there yet.
     create trigger stand_still before insert on ${options.design.table}
       for each row when (random() < 0.03) execute function stand_still();`);
@@ -66,6 +69,7 @@ export async function createHostileWriters(
         while (ledger.committed < goal) {
           turn += 1;
           session ??= await connect(options.url);
+          if (session === undefined) continue;
           const isAlive = await oneTransaction(
             { client: session, random, ledger, name: `${own}-${turn}` },
             options.design,
@@ -83,11 +87,17 @@ export async function createHostileWriters(
   };
 }
 
-async function connect(url: string): Promise<pg.Client> {
+/** Undefined when the session was killed before it was there. */
+async function connect(url: string): Promise<pg.Client | undefined> {
   const client = new pg.Client({ connectionString: url, application_name: "stress writer" });
   client.on("error", () => {}); // the next statement fails and says it
-  await client.connect();
-  return client;
+  try {
+    await client.connect();
+    return client;
+  } catch (error) {
+    if (classifySqlError(error) !== "unavailable") throw error;
+    return undefined;
+  }
 }
 
 interface Writer {
@@ -158,13 +168,27 @@ async function finish({ client, random, ledger, name }: Writer, emitted: number)
     ledger.prepared += 1;
     await client.query("select pg_sleep($1)", [random() * 0.02]);
     const isUndone = random() < 0.2;
-    await client.query(`${isUndone ? "rollback" : "commit"} prepared '${name}'`);
+    await endPrepared(client, name, isUndone);
     if (isUndone) ledger.rolledBack += 1;
     else ledger.committed += emitted;
   } else {
     await client.query("commit");
     ledger.committed += emitted;
   }
+}
+
+/** 42704: the other side, who thinks it an orphan, was first. 55000: it is at it just now. */
+const endedByOther: ReadonlySet<string | undefined> = new Set(["42704", "55000"]);
+
+async function endPrepared(
+  session: pg.Client | pg.Pool,
+  name: string,
+  isUndone: boolean,
+): Promise<void> {
+  const statement = `${isUndone ? "rollback" : "commit"} prepared '${name}'`;
+  await session.query(statement).catch((error: unknown) => {
+    if (!endedByOther.has((error as { code?: string }).code)) throw error;
+  });
 }
 
 const orphans = `select gid from pg_prepared_xacts
@@ -176,7 +200,7 @@ async function finishOrphans(pool: pg.Pool, signal: AbortSignal): Promise<void> 
     const isLast = signal.aborted;
     const { rows } = await pool.query<{ gid: string }>(orphans);
     for (const { gid } of rows) {
-      await pool.query(`${Number(gid.at(-1)) % 2 === 0 ? "rollback" : "commit"} prepared '${gid}'`);
+      await endPrepared(pool, gid, Number(gid.at(-1)) % 2 === 0);
     }
     const { rowCount } = await pool.query(
       "select from pg_prepared_xacts where database = current_database()",
