@@ -10,6 +10,7 @@ import {
   stepSchema,
   stepTaken,
 } from "../integration/service-fixture.ts";
+import { type Around, wrapPool } from "../support/wrap-pool.ts";
 
 /** What the child does. */
 export interface ChildPlan {
@@ -18,12 +19,17 @@ export interface ChildPlan {
   /** Of its relay. @defaultValue 5 */
   readonly batchSizeMax?: number;
   readonly handles?: boolean;
-  /** Signals itself at this hit of the point. `transport.publish` is past the last look at the lease. */
+  /**
+   * Signals itself at this hit of the point. `transport.publish` is past the last look at the lease; a statement is
+   * named by the comment that it begins with, or by its first word.
+   */
   readonly fault?: {
-    readonly point: FaultPoint | "transport.publish";
+    readonly point: FaultPoint | "transport.publish" | `${"before" | "after"} ${string}`;
     readonly hit: number;
     readonly signal: "SIGKILL" | "SIGSTOP";
   };
+  /** Reports the name of each statement that it runs, once. */
+  readonly saysStatements?: boolean;
   /** Its handler kills the process with a step of this key. */
   readonly diesOfKey?: string;
   /** Emits so many steps of a key, with a business row each, and then ends. */
@@ -57,8 +63,21 @@ function faulty(log: EventLog): Transport {
   };
 }
 
-const pool = new pg.Pool({ connectionString: plan.url, max: 10, application_name: "child" });
-pool.on("error", () => {});
+const statements = new Set<string>();
+
+const around: Around = async (text, run) => {
+  const name = /^(?:\/\* )?([\w:.-]+)/.exec(text.trim())?.[1] ?? text;
+  if (plan.saysStatements === true && !statements.has(name)) report({ statement: name });
+  statements.add(name);
+  hit(`before ${name}`);
+  const result = await run();
+  hit(`after ${name}`);
+  return result;
+};
+
+const plainPool = new pg.Pool({ connectionString: plan.url, max: 10, application_name: "child" });
+plainPool.on("error", () => {});
+const pool = wrapPool(plainPool, { alone: around, onClient: around });
 const { dure, logs } = createTestService({
   pool,
   wrap: faulty,

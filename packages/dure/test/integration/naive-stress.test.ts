@@ -51,7 +51,6 @@ async function stress(
     await design.settle();
     found = await look(pool, design);
   }
-  console.log(`seed ${seed}: ${JSON.stringify(found)}`);
   return found;
 }
 

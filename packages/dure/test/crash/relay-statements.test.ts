@@ -1,0 +1,150 @@
+/** A relay that dies or freezes before or after any of its statements loses nothing and confuses no key (law O3). DURE_CRASH_POINTS=all takes every statement. */
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import {
+  createHandledDatabase,
+  createTestService,
+  disorderedKeys,
+  emitSteps,
+  handleInto,
+  logMessages,
+  stepTaken,
+  type TestService,
+  waitForDrained,
+  waitForHandled,
+} from "../integration/service-fixture.ts";
+import { hasField, spawnChild, type SpawnedChild } from "../support/spawn-child.ts";
+import type { TestDatabase } from "../support/test-database.ts";
+import { waitFor } from "../support/wait-for.ts";
+import type { ChildPlan } from "./service-child.ts";
+
+/** Every statement that a relay's process runs until its outbox is empty; how often each is run at least. */
+const statements = {
+  "dure:outbox.last-positions": 5,
+  "dure:claim.heartbeat": 2,
+  "dure:outbox.cursors": 1,
+  "dure:outbox.parked-keys": 1,
+  "dure:outbox.writers": 1,
+  "dure:outbox.read": 5,
+  "dure:parked.due": 1,
+  "dure:log.append": 5,
+  "dure:outbox.advance": 5,
+  "dure:notify": 1,
+  "dure:maintenance.create": 1,
+  "dure:maintenance.days": 1,
+  "dure:maintenance.expired": 1,
+  "dure:maintenance.prune-inbox": 1,
+  listen: 1,
+  select: 1,
+} as const;
+
+interface Point {
+  readonly when: "before" | "after";
+  readonly statement: string;
+  readonly hit: number;
+  readonly signal: "SIGKILL" | "SIGSTOP";
+}
+
+const allPoints: readonly Point[] = Object.entries(statements).flatMap(([statement, times]) =>
+  (["SIGKILL", "SIGSTOP"] as const).flatMap((signal) =>
+    (["before", "after"] as const).flatMap((when) =>
+      [...new Set([1, times])].map((hit) => ({ when, statement, hit, signal })),
+    ),
+  ),
+);
+/** Those at which most is at stake. */
+const somePoints: readonly Point[] = [
+  { when: "after", statement: "dure:claim.heartbeat", hit: 1, signal: "SIGKILL" },
+  { when: "after", statement: "dure:outbox.writers", hit: 1, signal: "SIGKILL" },
+  { when: "after", statement: "dure:outbox.read", hit: 5, signal: "SIGKILL" },
+  { when: "after", statement: "dure:log.append", hit: 5, signal: "SIGKILL" },
+  { when: "before", statement: "dure:outbox.advance", hit: 5, signal: "SIGSTOP" },
+];
+const points = process.env["DURE_CRASH_POINTS"] === "all" ? allPoints : somePoints;
+
+const leaseMs = 1_000;
+const keys = ["a", "b", "c", "d", "e"];
+
+let database: TestDatabase;
+let service: TestService;
+
+beforeEach(async () => {
+  database = await createHandledDatabase("crash_statements");
+  service = createTestService({ pool: database.pool, relay: false });
+  service.dure.on(stepTaken, {}, handleInto("steps"));
+  await service.dure.start();
+  for (const key of keys) {
+    await emitSteps(service.dure, key, { to: 10 });
+    // A position that stays empty: the relay has to find out about its writer.
+    const undone = service.dure.transaction(async (tx) => {
+      await service.dure.outbox.emit(tx, stepTaken.of({ key, n: 0 }));
+      throw new Error("rolled back");
+    });
+    await expect(undone).rejects.toThrow("rolled back");
+    await emitSteps(service.dure, key, { from: 11, to: 20 });
+  }
+});
+afterEach(async () => {
+  await service.stop();
+  await database[Symbol.asyncDispose]();
+});
+
+function runChild(plan: Omit<ChildPlan, "url">): SpawnedChild {
+  const text = JSON.stringify({ url: database.url, relays: true, ...plan } satisfies ChildPlan);
+  return spawnChild(new URL("./service-child.ts", import.meta.url), {
+    env: { DURE_CHILD_PLAN: text },
+    lifeMsMax: 60_000,
+  });
+}
+
+describe("the list of a relay's statements", () => {
+  it("names all that its process runs, from its start to an empty outbox", async () => {
+    await using child = runChild({ saysStatements: true });
+    await waitForDrained(service.dure);
+    await waitFor(() => child.messages.some((message) => isStatement(message, "dure:parked.due")), {
+      what: "a look for parked messages",
+    });
+    const names = child.messages.filter(hasField("statement")).map(({ statement }) => statement);
+    expect(names.toSorted(byText)).toEqual(Object.keys(statements).toSorted(byText));
+  });
+});
+
+const byText = (x: string, y: string): number => (x < y ? -1 : 1);
+
+function isStatement(message: unknown, name: string): boolean {
+  return hasField("statement")(message) && message.statement === name;
+}
+
+describe("a relay", () => {
+  it.for(points)(
+    "that gets $signal $when $statement (hit $hit) is replaced; nothing is lost and each key keeps its order",
+    async ({ when, statement, hit, signal }) => {
+      await using child = runChild({ fault: { point: `${when} ${statement}`, hit, signal } });
+      await child.waitForMessage(hasField("hit"));
+      if (signal === "SIGKILL") await child.waitForExit();
+      await using heir = createTestService({
+        pool: database.pool,
+        relay: { leaseMs, pollMsMax: 50, batchSizeMax: 5 },
+      });
+      await heir.dure.start();
+      await waitForDrained(service.dure);
+      for (const key of keys) await emitSteps(service.dure, key, { from: 21, to: 25 });
+      await waitForDrained(service.dure);
+      // A frozen one goes on, with whatever it held, beside its heir.
+      child.kill("SIGCONT");
+      for (const key of keys) await emitSteps(service.dure, key, { from: 26, to: 30 });
+      if (signal === "SIGSTOP") {
+        await waitFor(async () => (await service.dure.status()).relays === 2, {
+          what: "both as members",
+        });
+      }
+      await waitForDrained(service.dure);
+      const rows = await waitForHandled(database.pool, keys.length * 30);
+      expect(rows).toHaveLength(keys.length * 30);
+      expect(disorderedKeys(rows)).toEqual([]);
+      const sent = (await logMessages(database.pool)).length;
+      const { order } = await service.dure.status();
+      expect(order["steps"]).toMatchObject({ gaps: 0, reorders: 0, unverified: 0 });
+      expect(sent - rows.length, "a batch at most is sent twice").toBeLessThanOrEqual(5 * 8);
+    },
+  );
+});
