@@ -45,7 +45,7 @@ async function sentInTheEnd(design: OutboxDesign, key: string, count: number) {
     await design.settle();
     return (await sentOf(design, key)).length >= count;
   };
-  await waitFor(isThere, { what: `${count} events of ${key}` });
+  await waitFor(isThere, { what: `${count} events of ${key}`, timeoutMs: 25_000 });
   return sentOf(design, key);
 }
 
@@ -134,6 +134,21 @@ export async function firstIdCommitsLast(pool: pg.Pool, design: OutboxDesign, ke
     await b.query("commit");
     await emit(a, await waiting);
     await a.query("commit");
+  });
+  return sentInTheEnd(design, key, 2);
+}
+
+/** Two sessions emit in turn, each in transactions of its own, the second one first. Resolves to what was sent. */
+export async function twoSessionsInTurn(pool: pg.Pool, design: OutboxDesign, key: string) {
+  await withSessions(pool, 2, async (a = never(), b = never()) => {
+    const commit = async (session: pg.PoolClient, events: readonly Step[]) => {
+      await session.query("begin");
+      await design.write(session, events);
+      await session.query("commit");
+    };
+    await commit(a, [{ key: `${key}-before`, n: 1 }]);
+    await commit(b, [{ key, n: 1 }]);
+    await commit(a, [{ key, n: 2 }]);
   });
   return sentInTheEnd(design, key, 2);
 }

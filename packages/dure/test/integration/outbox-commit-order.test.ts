@@ -1,5 +1,7 @@
 /** Whatever the order of ids, positions and commits, Dure sends every event and each key in the order of its commits; designs that popular systems ship do not (law O2 a, b, c, g). */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { cachedSequenceOutbox } from "../naive/cached-sequence.ts";
+import { createdAtOutbox } from "../naive/created-at-order.ts";
 import { idCursorOutbox } from "../naive/id-cursor.ts";
 import type { OutboxDesign } from "../naive/outbox-design.ts";
 import { type SnapshotGapsOutbox, snapshotGapsOutbox } from "../naive/snapshot-gaps.ts";
@@ -16,6 +18,7 @@ import {
   sequenceSetBack,
   steps,
   strangerStaysOpen,
+  twoSessionsInTurn,
 } from "./order-scenarios.ts";
 import {
   createHandledDatabase,
@@ -35,6 +38,9 @@ let dure: OutboxDesign;
 let xidOrdered: OutboxDesign;
 let idCursor: OutboxDesign;
 let snapshotGaps: SnapshotGapsOutbox;
+
+// Some of the naive designs wait for every transaction of the server, those of other test files too.
+vi.setConfig({ testTimeout: 60_000 });
 
 beforeAll(async () => {
   database = await createHandledDatabase("commit_order");
@@ -69,6 +75,22 @@ describe("when the first to take its transaction id is the last to commit (a)", 
   it("an outbox ordered by transaction id turns the key round", async () => {
     expect(await firstIdCommitsLast(database.pool, xidOrdered, "xid-first")).toEqual([2, 1]);
   });
+
+  it("an outbox ordered by its rows' time of creation turns the key round", async () => {
+    const createdAt = await createdAtOutbox(database.pool);
+    expect(await firstIdCommitsLast(database.pool, createdAt, "xid-first")).toEqual([2, 1]);
+  });
+});
+
+describe("when two sessions emit for a key in turn", () => {
+  it("Dure sends the key in the order of commits", async () => {
+    expect(await twoSessionsInTurn(database.pool, dure, "in-turn")).toEqual([1, 2]);
+  });
+
+  it("positions that each session has cached turn the key round", async () => {
+    const cached = await cachedSequenceOutbox(database.pool);
+    expect(await twoSessionsInTurn(database.pool, cached, "in-turn")).toEqual([2, 1]);
+  });
 });
 
 describe("when a position is drawn first and committed last (b)", () => {
@@ -94,7 +116,7 @@ describe("when a position is drawn first and committed last (b)", () => {
           await snapshotGaps.settle();
           return snapshotGaps.gapCount() === 0;
         },
-        { what: "its closing of the gap" },
+        { what: "its closing of the gap", timeoutMs: 25_000 },
       );
     expect(await lateCommitter(database.pool, snapshotGaps, { prefix: "late-", look })).toEqual({
       late: [],

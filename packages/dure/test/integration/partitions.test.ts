@@ -110,7 +110,7 @@ async function dropUnderWriter(drop: (partition: string) => Promise<unknown>) {
 
 async function isDropWaiting(): Promise<boolean> {
   const { rowCount } = await database.pool.query(
-    "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like 'drop table%'",
+    "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query ~ '^drop table|maintenance.drop'",
   );
   return rowCount === 1;
 }
