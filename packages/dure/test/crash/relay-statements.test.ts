@@ -37,6 +37,9 @@ const statements = {
   select: 1,
 } as const;
 
+/** What it runs when another joins and it has more than its share. */
+const release = "dure:claim.release";
+
 interface Point {
   readonly when: "before" | "after";
   readonly statement: string;
@@ -44,20 +47,22 @@ interface Point {
   readonly signal: "SIGKILL" | "SIGSTOP";
 }
 
-const allPoints: readonly Point[] = Object.entries(statements).flatMap(([statement, times]) =>
-  (["SIGKILL", "SIGSTOP"] as const).flatMap((signal) =>
-    (["before", "after"] as const).flatMap((when) =>
-      [...new Set([1, times])].map((hit) => ({ when, statement, hit, signal })),
+const allPoints: readonly Point[] = Object.entries({ ...statements, [release]: 1 }).flatMap(
+  ([statement, times]) =>
+    (["SIGKILL", "SIGSTOP"] as const).flatMap((signal) =>
+      (["before", "after"] as const).flatMap((when) =>
+        [...new Set([1, times])].map((hit) => ({ when, statement, hit, signal })),
+      ),
     ),
-  ),
 );
 /** Those at which most is at stake. */
 const somePoints: readonly Point[] = [
   { when: "after", statement: "dure:claim.heartbeat", hit: 1, signal: "SIGKILL" },
   { when: "after", statement: "dure:outbox.writers", hit: 1, signal: "SIGKILL" },
-  { when: "after", statement: "dure:outbox.read", hit: 5, signal: "SIGKILL" },
+  { when: "before", statement: "dure:log.append", hit: 5, signal: "SIGKILL" },
   { when: "after", statement: "dure:log.append", hit: 5, signal: "SIGKILL" },
   { when: "before", statement: "dure:outbox.advance", hit: 5, signal: "SIGSTOP" },
+  { when: "after", statement: release, hit: 1, signal: "SIGKILL" },
 ];
 const points = process.env["DURE_CRASH_POINTS"] === "all" ? allPoints : somePoints;
 
@@ -119,13 +124,17 @@ describe("a relay", () => {
     "that gets $signal $when $statement (hit $hit) is replaced; nothing is lost and each key keeps its order",
     async ({ when, statement, hit, signal }) => {
       await using child = runChild({ fault: { point: `${when} ${statement}`, hit, signal } });
-      await child.waitForMessage(hasField("hit"));
-      if (signal === "SIGKILL") await child.waitForExit();
       await using heir = createTestService({
         pool: database.pool,
         relay: { leaseMs, pollMsMax: 50, batchSizeMax: 5 },
       });
-      await heir.dure.start();
+      if (statement === release) {
+        await waitForDrained(service.dure);
+        await heir.dure.start();
+      }
+      await child.waitForMessage(hasField("hit"));
+      if (signal === "SIGKILL") await child.waitForExit();
+      if (statement !== release) await heir.dure.start();
       await waitForDrained(service.dure);
       for (const key of keys) await emitSteps(service.dure, key, { from: 21, to: 25 });
       await waitForDrained(service.dure);
