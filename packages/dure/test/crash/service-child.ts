@@ -77,7 +77,9 @@ const around: Around = async (text, run) => {
 
 const plainPool = new pg.Pool({ connectionString: plan.url, max: 10, application_name: "child" });
 plainPool.on("error", () => {});
-const pool = wrapPool(plainPool, { alone: around, onClient: around });
+// Only where statements are watched: a wrapped client sends them one by one.
+const isWatched = plan.saysStatements === true || plan.fault?.point.includes(" ") === true;
+const pool = isWatched ? wrapPool(plainPool, { alone: around, onClient: around }) : plainPool;
 const { dure, logs } = createTestService({
   pool,
   wrap: faulty,

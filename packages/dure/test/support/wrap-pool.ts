@@ -6,6 +6,7 @@ export type Around = (text: string, run: () => Promise<unknown>) => Promise<unkn
 /**
  * The pool as the library sees it, with statements passed through a function: those of the pool itself, which are
  * alone in their transactions, through `alone`, those of a connection that was taken out through `onClient`.
+ * The library then sends them one by one: it cannot write the protocol's messages itself.
  */
 export function wrapPool(
   pool: pg.Pool,
@@ -25,6 +26,7 @@ function wrapQuery<Target extends pg.Pool | pg.PoolClient>(
 ): Target {
   return new Proxy(whole, {
     get(target, name) {
+      if (name === "connection" && around !== undefined) return undefined;
       const value: unknown = Reflect.get(target, name, target);
       if (typeof value !== "function") return value;
       if (name !== "query" || around === undefined) return value.bind(target) as unknown;
