@@ -1,6 +1,7 @@
 /** Every code that a {@link DureError} can carry. The list is closed: programs may switch over it. */
 export const errorCodes = [
   "ASSERTION_FAILED",
+  "BROKER_UNAVAILABLE",
   "COMMIT_IN_DOUBT",
   "COMMIT_REFUSED",
   "CONFIGURATION_INVALID",

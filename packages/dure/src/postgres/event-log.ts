@@ -9,7 +9,14 @@ import { eventLogSql } from "./event-log-sql.ts";
 import { envelopeText } from "./message-row.ts";
 import { checkSchema } from "./migrate.ts";
 import { Notifications } from "./notifications.ts";
-import { checkSchemaName, quoteIdentifier } from "./pool.ts";
+import {
+  boundedPool,
+  checkMs,
+  checkSchemaName,
+  queryWithin,
+  quoteIdentifier,
+  statementMsMaxDefault,
+} from "./pool.ts";
 import type { PostgresPool } from "./pool.ts";
 import { translateSqlError } from "./sqlstate.ts";
 
@@ -21,6 +28,10 @@ export interface PostgresTransportOptions {
   readonly schema?: string;
   /** After this long without a sign of life a group member's partitions go to others. @defaultValue 5000 */
   readonly leaseMs?: number;
+  /** As of the store: a pool that goes past a pooler in transaction mode. @defaultValue `pool` */
+  readonly listenPool?: PostgresPool;
+  /** Milliseconds after which a statement is given up and its connection closed. @defaultValue 30000 */
+  readonly statementMsMax?: number;
   readonly logger?: Logger;
   readonly clock?: Clock;
 }
@@ -47,23 +58,32 @@ export interface EventLog extends Transport {
  * has, whatever the retention.
  */
 export function postgresTransport(options: PostgresTransportOptions): EventLog {
-  const { pool } = options;
+  const msMax = options.statementMsMax ?? statementMsMaxDefault;
+  checkMs("postgresTransport: statementMsMax", msMax, 100);
+  const pool = boundedPool(options.pool, msMax);
   const schemaName = checkSchemaName(options.schema ?? "dure");
   const schema = quoteIdentifier(schemaName);
   const sql = eventLogSql(schema);
   const clock = options.clock ?? systemClock;
   const logger = options.logger ?? silentLogger;
-  const notifications = new Notifications({ pool, name: `log.${schemaName}`, clock, logger });
+  const notifications = new Notifications({
+    pool,
+    listenPool: boundedPool(options.listenPool ?? options.pool, msMax),
+    name: `log.${schemaName}`,
+    clock,
+    logger,
+  });
   const wakers = new Set<() => void>();
 
   return {
     name: "postgres",
     check: () => checkSchema({ pool, schema: schemaName }),
-    async publish(messages, { fences }) {
+    async publish(messages, { fences, signal }) {
       if (messages.length === 0) return [];
-      await pool.query(sql.append, appendParams(messages, fences)).catch((error: unknown) => {
-        throw translateSqlError(error);
-      });
+      const bounds = { msMax, signal };
+      await queryWithin(options.pool, sql.append, appendParams(messages, fences), bounds).catch(
+        rethrowTranslated,
+      );
       for (const wake of wakers) wake();
       notifications.tell();
       return messages.map(() => ({ kind: "accepted" }) as const);
@@ -92,14 +112,22 @@ export function postgresTransport(options: PostgresTransportOptions): EventLog {
     },
     async lag() {
       const { rows } = await pool.query(sql.lag);
-      return rows.map((row) => ({
-        group: String(row["consumer"]),
-        topic: String(row["topic"]),
-        messages: Number(row["lag"]),
-      }));
+      return rows.map(lagFromRow);
     },
     close: () => notifications.close(),
   };
+}
+
+function lagFromRow(row: Readonly<Record<string, unknown>>): GroupLag {
+  return {
+    group: String(row["consumer"]),
+    topic: String(row["topic"]),
+    messages: Number(row["lag"]),
+  };
+}
+
+function rethrowTranslated(error: unknown): never {
+  throw translateSqlError(error);
 }
 
 function appendParams(messages: readonly Message[], fences: readonly Fence[]): readonly unknown[] {

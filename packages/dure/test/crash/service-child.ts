@@ -30,6 +30,7 @@ export interface ChildPlan {
   };
   /** Reports the name of each statement that it runs, once. */
   readonly saysStatements?: boolean;
+  readonly idleInTransactionMsMax?: number;
   /** Its handler kills the process with a step of this key. */
   readonly diesOfKey?: string;
   /** Emits so many steps of a key, with a business row each, and then ends. */
@@ -89,6 +90,9 @@ const { dure, logs } = createTestService({
       ? { leaseMs: 1_000, pollMsMax: 50, batchSizeMax: plan.batchSizeMax ?? 5 }
       : false,
   consumer: { pollMsMax: 50, batchSizeMax: 4 },
+  ...(plan.idleInTransactionMsMax !== undefined && {
+    idleInTransactionMsMax: plan.idleInTransactionMsMax,
+  }),
 });
 const push = logs.push.bind(logs);
 logs.push = (...lines) => {

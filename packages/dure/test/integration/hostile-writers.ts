@@ -13,9 +13,19 @@ export interface HostileWritersOptions {
   readonly url: string;
   readonly design: Pick<OutboxDesign, "table" | "write">;
   readonly seed: number;
+  /** Another way to write, in a transaction that the library runs: some of them take it. */
+  readonly transaction?: LibraryTransaction;
   /** The longest pause between the drawing of a position and its row. @defaultValue 10 */
   readonly pauseMsMax?: number;
 }
+
+/** Runs the work and commits; resolves to whether it is known to have committed. */
+export type LibraryTransaction = (
+  work: (tx: {
+    query(text: string, params: readonly unknown[]): Promise<{ readonly rows: readonly unknown[] }>;
+    emit(step: Step): void;
+  }) => Promise<void>,
+) => Promise<boolean>;
 
 /** Writers, each with a session of its own, which may be killed. */
 export interface HostileWriters {
@@ -68,6 +78,11 @@ export async function createHostileWriters(
         let session: pg.Client | undefined;
         while (ledger.committed < goal) {
           turn += 1;
+          if (options.transaction !== undefined && random() < 0.3) {
+            const committed = await oneLibraryTransaction(options.transaction, random);
+            ledger.committed += committed;
+            continue;
+          }
           session ??= await connect(options.url);
           if (session === undefined) continue;
           const isAlive = await oneTransaction(
@@ -127,6 +142,22 @@ async function oneTransaction(
     ledger.rolledBack += 1;
     return false;
   }
+}
+
+/** Resolves to how many events it has committed, as far as is known. */
+async function oneLibraryTransaction(
+  transaction: LibraryTransaction,
+  random: () => number,
+): Promise<number> {
+  const key = `key-${Math.floor(random() * keyCount)}`;
+  const count = 1 + Math.floor(random() * eventsPerEmitMax);
+  const isCommitted = await transaction(async (tx) => {
+    const { rows } = await tx.query("select take_key($1) as n", [key]);
+    const before = (rows[0] as { readonly n: number }).n;
+    await tx.query("update counter set n = n + $2 where key = $1", [key, count]);
+    for (let index = 1; index <= count; index += 1) tx.emit({ key, n: before + index });
+  });
+  return isCommitted ? count : 0;
 }
 
 async function emitForSomeKeys(

@@ -5,10 +5,12 @@
  */
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { isDureError } from "../../src/index.ts";
+import { classifySqlError } from "../../src/postgres/sqlstate.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { Disturbances } from "./disturbances.ts";
-import { createHostileWriters } from "./hostile-writers.ts";
+import { createHostileWriters, type LibraryTransaction } from "./hostile-writers.ts";
 import { dureOutbox } from "./order-scenarios.ts";
 import { sayProgress } from "./say-progress.ts";
 import {
@@ -32,6 +34,7 @@ let consumers: readonly TestService[];
 beforeAll(async () => {
   database = await createHandledDatabase("outbox_stress", { poolSizeMax: 40 });
   admin = new pg.Pool({ connectionString: database.url, max: 3, application_name: "stress admin" });
+  admin.on("error", () => {}); // a query on it still fails
   consumers = [1, 2].map(() => createTestService({ pool: database.pool, relay: false }));
   for (const { dure } of consumers) {
     dure.on(stepTaken, {}, handleInto("steps"));
@@ -43,6 +46,26 @@ afterAll(async () => {
   await admin.end();
   await database[Symbol.asyncDispose]();
 });
+
+/** A transaction that the library runs; its session may be killed, also in the COMMIT. */
+function libraryTransaction({ dure }: TestService): LibraryTransaction {
+  return async (work) => {
+    try {
+      await dure.transaction((tx) =>
+        work({
+          query: (text, params) => tx.query(text, params),
+          emit: (step) => tx.emit(stepTaken, step),
+        }),
+      );
+      return true;
+    } catch (error) {
+      if (isDureError(error, "COMMIT_IN_DOUBT")) return false;
+      if (isDureError(error, "DATABASE_UNAVAILABLE")) return false;
+      if (classifySqlError(error) === "unavailable") return false;
+      throw error;
+    }
+  };
+}
 
 async function countOf(sql: string): Promise<number> {
   const { rows } = await admin.query<{ count: string }>(`select (select ${sql})::text as count`);
@@ -106,6 +129,7 @@ describe("a relay under hostile writers, with relays that come, go, die and free
       const writers = await createHostileWriters(admin, {
         url: database.url,
         design: dureOutbox(writing, database.pool),
+        transaction: libraryTransaction(writing),
         seed,
       });
       using _progress = sayProgress(standing);

@@ -130,8 +130,8 @@ describe("news", () => {
   it("never travels by NOTIFY inside a business transaction", async () => {
     const inTransactions: string[] = [];
     const pool = wrapPool(database.pool, {
-      onClient(text, run) {
-        inTransactions.push(text);
+      onClient(text, run, isOpen) {
+        if (isOpen) inTransactions.push(text);
         return run();
       },
     });

@@ -1,7 +1,11 @@
 import type pg from "pg";
 
-/** Stands around a statement: gets its text, and runs it by `run`. */
-export type Around = (text: string, run: () => Promise<unknown>) => Promise<unknown>;
+/** Stands around a statement: gets its text, runs it by `run`, and is told whether a transaction is open before it. */
+export type Around = (
+  text: string,
+  run: () => Promise<unknown>,
+  isOpen: boolean,
+) => Promise<unknown>;
 
 /**
  * The pool as the library sees it, with statements passed through a function: those of the pool itself, which are
@@ -24,13 +28,18 @@ function wrapQuery<Target extends pg.Pool | pg.PoolClient>(
   whole: Target,
   around: Around | undefined,
 ): Target {
+  let isOpen = false;
   return new Proxy(whole, {
     get(target, name) {
       if (name === "connection" && around !== undefined) return undefined;
       const value: unknown = Reflect.get(target, name, target);
       if (typeof value !== "function") return value;
       if (name !== "query" || around === undefined) return value.bind(target) as unknown;
-      return (text: string, params?: unknown[]) => around(text, () => target.query(text, params));
+      return (text: string, params?: unknown[]) => {
+        const wasOpen = isOpen;
+        isOpen = text.startsWith("begin") || (isOpen && !/^(commit|rollback)/.test(text));
+        return around(text, () => target.query(text, params), wasOpen);
+      };
     },
   });
 }
