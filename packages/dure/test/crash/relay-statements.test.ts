@@ -29,6 +29,7 @@ const statements = {
   "dure:log.append": 5,
   "dure:outbox.advance": 5,
   "dure:notify": 1,
+  "dure:notify.server-process": 1,
   "dure:maintenance.create": 1,
   "dure:maintenance.days": 1,
   "dure:maintenance.expired": 1,

@@ -5,7 +5,7 @@ import type { RelayedOutbox } from "../naive/outbox-design.ts";
 import { skipLockedOutbox } from "../naive/skip-locked.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { waitFor, within } from "../support/wait-for.ts";
-import { wrapPool } from "../support/wrap-pool.ts";
+import { type Around, wrapPool } from "../support/wrap-pool.ts";
 import { commitSteps, dureOutbox, sentOf, steps } from "./order-scenarios.ts";
 import {
   createHandledDatabase,
@@ -42,12 +42,11 @@ async function dureRelays(): Promise<RelayedOutbox> {
       const holding = Promise.withResolvers<void>();
       const go = Promise.withResolvers<void>();
       let isHolding = false;
-      const pool = wrapPool(database.pool, {
-        async alone(text, run) {
-          if (isFrozen && isHolding && text.includes("dure:claim.heartbeat")) await go.promise;
-          return run();
-        },
-      });
+      const freeze: Around = async (text, run) => {
+        if (isFrozen && isHolding && text.includes("dure:claim.heartbeat")) await go.promise;
+        return run();
+      };
+      const pool = wrapPool(database.pool, { alone: freeze, onClient: freeze });
       const held = await start({
         pool,
         relay,
