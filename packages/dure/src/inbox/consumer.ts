@@ -54,9 +54,8 @@ export class Consumer {
   /** Partitions of which this process has survived a batch; the first of each is handled carefully. */
   readonly #trusted: Set<number> = new Set();
   readonly #finished: Wakeup = createWakeup();
-  /** The turn in which each partition was last begun. */
-  readonly #turns: Map<number, number> = new Map();
-  #turn = 0;
+  /** Fetched and not begun, in turn: what is read once is not read again because no place was free. */
+  #waiting: PartitionBatch[] = [];
   /** One for all partitions: they fail together. */
   readonly #handling: Trouble;
 
@@ -105,18 +104,23 @@ export class Consumer {
     const { settings } = this.#parts;
     let pauseMs = settings.pollMsMin;
     while (!signal.aborted) {
-      const busy = new Set(this.#busy.keys());
-      const free = settings.concurrency - busy.size;
-      const batches =
-        free > 0
-          ? await subscription.fetch({ busy, maxMessages: settings.batchSizeMax, signal })
-          : [];
+      if (this.#busy.size + this.#waiting.length < settings.concurrency) {
+        const busy = new Set([...this.#busy.keys(), ...this.#waiting.map((it) => it.partition)]);
+        const batches = await subscription.fetch({
+          busy,
+          maxMessages: settings.batchSizeMax,
+          signal,
+        });
+        if (batches.length > 0) pauseMs = settings.pollMsMin;
+        // Behind those that wait: else a few busy partitions would starve the others.
+        this.#waiting.push(...batches);
+      }
       onRead();
-      // Whoever has waited longest comes first: else a few busy partitions would starve the others.
-      const inTurn = batches.toSorted((left, right) => this.#turnOf(left) - this.#turnOf(right));
-      for (const batch of inTurn.slice(0, free)) this.#begin(subscription, batch, signal);
-      if (batches.length > 0) pauseMs = settings.pollMsMin;
-      // A free place and more batches than places: no need to ask again before one is finished.
+      while (this.#busy.size < settings.concurrency && !signal.aborted) {
+        const next = this.#waiting.shift();
+        if (next === undefined) break;
+        this.#begin(subscription, next, signal);
+      }
       const isFull = this.#busy.size >= settings.concurrency;
       const waited = isFull
         ? await this.#finished.wait(settings.pollMsMax, signal)
@@ -147,18 +151,12 @@ export class Consumer {
     }
   }
 
-  #turnOf(batch: PartitionBatch): number {
-    return this.#turns.get(batch.partition) ?? 0;
-  }
-
   #begin(subscription: Subscription, batch: PartitionBatch, signal: AbortSignal): void {
     const work = this.#handle(subscription, batch, signal).finally(() => {
       this.#busy.delete(batch.partition);
       this.#finished.wake();
     });
     this.#busy.set(batch.partition, work);
-    this.#turn += 1;
-    this.#turns.set(batch.partition, this.#turn);
   }
 
   /** Handles a batch until it is done or we are stopped: an unreachable database costs no attempts. */
