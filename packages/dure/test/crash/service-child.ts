@@ -10,18 +10,26 @@ import {
   stepSchema,
   stepTaken,
 } from "../integration/service-fixture.ts";
+import { type Around, wrapPool } from "../support/wrap-pool.ts";
 
 /** What the child does. */
 export interface ChildPlan {
   readonly url: string;
   readonly relays?: boolean;
+  /** Of its relay. @defaultValue 5 */
+  readonly batchSizeMax?: number;
   readonly handles?: boolean;
-  /** Signals itself at this hit of the point. `transport.publish` is past the last look at the lease. */
+  /**
+   * Signals itself at this hit of the point. `transport.publish` is past the last look at the lease; a statement is
+   * named by the comment that it begins with, or by its first word.
+   */
   readonly fault?: {
-    readonly point: FaultPoint | "transport.publish";
+    readonly point: FaultPoint | "transport.publish" | `${"before" | "after"} ${string}`;
     readonly hit: number;
     readonly signal: "SIGKILL" | "SIGSTOP";
   };
+  /** Reports the name of each statement that it runs, once. */
+  readonly saysStatements?: boolean;
   readonly idleInTransactionMsMax?: number;
   /** Its handler kills the process with a step of this key. */
   readonly diesOfKey?: string;
@@ -58,13 +66,31 @@ function faulty(log: EventLog): Transport {
   };
 }
 
-const pool = new pg.Pool({ connectionString: plan.url, max: 10, application_name: "child" });
-pool.on("error", () => {});
+const statements = new Set<string>();
+
+const around: Around = async (text, run) => {
+  const name = /^(?:\/\* )?([\w:.-]+)/.exec(text.trim())?.[1] ?? text;
+  if (plan.saysStatements === true && !statements.has(name)) report({ statement: name });
+  statements.add(name);
+  hit(`before ${name}`);
+  const result = await run();
+  hit(`after ${name}`);
+  return result;
+};
+
+const plainPool = new pg.Pool({ connectionString: plan.url, max: 10, application_name: "child" });
+plainPool.on("error", () => {});
+// Only where statements are watched: a wrapped client sends them one by one.
+const isWatched = plan.saysStatements === true || plan.fault?.point.includes(" ") === true;
+const pool = isWatched ? wrapPool(plainPool, { alone: around, onClient: around }) : plainPool;
 const { dure, logs } = createTestService({
   pool,
   wrap: faulty,
   faults: { hit },
-  relay: plan.relays === true ? { leaseMs: 1_000, pollMsMax: 50, batchSizeMax: 5 } : false,
+  relay:
+    plan.relays === true
+      ? { leaseMs: 1_000, pollMsMax: 50, batchSizeMax: plan.batchSizeMax ?? 5 }
+      : false,
   consumer: { pollMsMax: 50, batchSizeMax: 4 },
   ...(plan.idleInTransactionMsMax !== undefined && {
     idleInTransactionMsMax: plan.idleInTransactionMsMax,

@@ -1,11 +1,11 @@
 /** Relays share the shards, hear of news without NOTIFY in a business transaction, and do without it (laws O3, O6). */
-import type pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { newId } from "../../src/index.ts";
 import type { Message } from "../../src/index.ts";
 import { postgresStore } from "../../src/postgres/index.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { waitFor } from "../support/wait-for.ts";
+import { wrapPool } from "../support/wrap-pool.ts";
 import {
   createHandledDatabase,
   createTestService,
@@ -61,38 +61,6 @@ const split = async (): Promise<string> => {
 };
 const waitForSplit = (wanted: string) =>
   waitFor(async () => (await split()) === wanted, { what: `the split ${wanted}` });
-
-/** The pool as the library sees it, with every statement of a checked-out connection passed through `query`. */
-function wrapPool(
-  pool: pg.Pool,
-  query: (text: string, run: () => Promise<unknown>, isOpen: boolean) => Promise<unknown>,
-): pg.Pool {
-  const connect = async () => {
-    const client = await pool.connect();
-    let isOpen = false;
-    return new Proxy(client, {
-      get(target, name) {
-        // Without it the library writes no messages of its own, and COMMIT passes here too.
-        if (name === "connection") return undefined;
-        const value: unknown = Reflect.get(target, name, target);
-        if (typeof value !== "function") return value;
-        if (name !== "query") return value.bind(target) as unknown;
-        return (text: string, params?: unknown[]) => {
-          const wasOpen = isOpen;
-          isOpen = text.startsWith("begin") || (isOpen && !/^(commit|rollback)/.test(text));
-          return query(text, () => target.query(text, params), wasOpen);
-        };
-      },
-    });
-  };
-  return new Proxy(pool, {
-    get(target, name) {
-      if (name === "connect") return connect;
-      const value: unknown = Reflect.get(target, name, target);
-      return typeof value === "function" ? (value.bind(target) as unknown) : value;
-    },
-  });
-}
 
 describe("relays of one service", () => {
   it("share the shards evenly, and again when one leaves or joins; nothing is lost or confused meanwhile", async () => {
@@ -180,9 +148,11 @@ describe("what a relay records", () => {
 describe("news", () => {
   it("never travels by NOTIFY inside a business transaction", async () => {
     const inTransactions: string[] = [];
-    const pool = wrapPool(database.pool, (text, run, isOpen) => {
-      if (isOpen) inTransactions.push(text);
-      return run();
+    const pool = wrapPool(database.pool, {
+      onClient(text, run, isOpen) {
+        if (isOpen) inTransactions.push(text);
+        return run();
+      },
     });
     const { dure } = await start({ pool }, true);
     await emitSteps(dure, "k", { to: 5 });
@@ -213,9 +183,9 @@ describe("news", () => {
   });
 
   it("is found by looking where NOTIFY does not arrive, and that is said once", async () => {
-    const deaf = wrapPool(database.pool, (text, run) =>
-      text.startsWith("listen ") ? Promise.resolve({ rows: [] }) : run(),
-    );
+    const deaf = wrapPool(database.pool, {
+      onClient: (text, run) => (text.startsWith("listen ") ? Promise.resolve({ rows: [] }) : run()),
+    });
     const writer = await start({ relay: false, pool: deaf });
     const other = await start({ pool: deaf }, true);
     const warnings = () =>
