@@ -8,7 +8,7 @@ import type { DueMessage, Failure, ParkingStore, ParkRequest } from "../core/par
 import type { Publisher, PublishOutcome } from "../core/transport.ts";
 import type { ReadRequest, ShardAdvance, StoredMessage } from "./outbox-store.ts";
 import { RelayMembership } from "./relay-membership.ts";
-import type { MembershipParts } from "./relay-membership.ts";
+import type { MembershipParts, OwnedShard } from "./relay-membership.ts";
 
 /** What a relay may be told; all of it has a default. */
 export interface RelayOptions {
@@ -75,6 +75,8 @@ export class Relay {
   #nextDueAt = -Infinity;
   /** As whom the present tick began. */
   #memberId = "";
+  #incarnation: number | undefined;
+  #isPaused = false;
 
   constructor(parts: RelayParts) {
     this.#parts = parts;
@@ -158,9 +160,13 @@ export class Relay {
     const { outbox, settings, source, faults } = this.#parts;
     if (!this.#membership.isLeaseLive) return { isBusy: false, isMore: false, hasGaps: false };
     this.#memberId = this.#membership.memberId;
+    const { last, incarnation, isPaused } = await outbox.positions();
+    // Before the cursors are read: after a rebase that comes between, they are read once too often.
+    if (this.#incarnation !== incarnation) this.#membership.shards.clear();
+    this.#incarnation = incarnation;
     if (await this.#membership.adopt()) this.#parkedKeys = await outbox.parkedKeys(source);
-    const last = await outbox.lastPositions();
     this.#isAlone = this.#membership.shards.size === last.length;
+    if (this.#rests(isPaused)) return { isBusy: false, isMore: false, hasGaps: false };
     const requests = await this.#readRequests(last);
     const found = requests.length === 0 ? [] : await outbox.read(requests, settings.batchSizeMax);
     const due = await this.#dueMessages();
@@ -175,6 +181,17 @@ export class Relay {
     return { isBusy: found.length > 0, isMore: isMore || sent.resolved.length > 0, hasGaps };
   }
 
+  /** Paused by an operator: the shards are kept, nothing is sent. Said at each change. */
+  #rests(isPaused: boolean): boolean {
+    if (this.#isPaused !== isPaused) {
+      const { logger, source } = this.#parts;
+      const message = isPaused ? "relay is paused by an operator" : "relay is resumed";
+      logger.info(message, { source });
+    }
+    this.#isPaused = isPaused;
+    return isPaused;
+  }
+
   async #readRequests(last: readonly number[]): Promise<readonly ReadRequest[]> {
     const { shards } = this.#membership;
     const withGaps = [...shards].filter(([, owned]) => owned.progress.hasGaps);
@@ -186,9 +203,10 @@ export class Relay {
       }
     }
     const requests: ReadRequest[] = [];
-    for (const [shard, { progress }] of shards) {
+    for (const [shard, owned] of shards) {
+      const { progress } = owned;
       const lastPosition = last[shard] ?? 0;
-      if (!this.#isSequenceSound(shard, lastPosition, progress.head)) continue;
+      if (!this.#isSequenceSound(shard, lastPosition, owned)) continue;
       const gaps = progress.gaps();
       if (gaps.length === 0 && lastPosition <= progress.head) continue;
       const isFull = gaps.length > openGapsMax;
@@ -200,16 +218,24 @@ export class Relay {
     return requests;
   }
 
-  /** A sequence behind what is done would hide every new event of the shard: better to stop and say so. */
-  #isSequenceSound(shard: number, last: number, head: number): boolean {
-    const isSound = last >= head;
+  /**
+   * A sequence that was set back hides new events among published positions: better to stop and say so. For good,
+   * until a rebase: soon it has run past what is published, and what it hid meanwhile stays hidden.
+   */
+  #isSequenceSound(shard: number, last: number, owned: OwnedShard): boolean {
+    const { head } = owned.progress;
+    owned.isSetBack ||= last < head;
+    // Behind what was seen of it: begin again from what is recorded, which looks for the traces of a set-back. (It
+    // may be harmless: after a crash of the server, positions that were drawn and not committed are drawn again.)
+    if (last < owned.last) this.#membership.shards.delete(shard);
+    owned.last = last;
     this.#alertWhile(
-      !isSound,
+      owned.isSetBack,
       shard,
-      "OUTBOX_SEQUENCE_SET_BACK: a shard's position sequence is behind what was published. The shard is stopped, the others go on; select outbox_rebase(shard) mends it and loses nothing",
+      "OUTBOX_SEQUENCE_SET_BACK: a shard's position sequence was set back. The shard is stopped, the others go on; \"dure relay rebase\" mends it and loses nothing",
       { last, head },
     );
-    return isSound;
+    return !owned.isSetBack && this.#membership.shards.has(shard);
   }
 
   /** Says it once for as long as it holds. */

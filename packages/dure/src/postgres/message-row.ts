@@ -13,6 +13,7 @@ export function messageFromRow(row: Readonly<Record<string, unknown>>): Message 
     time: timeOf(row["written_at"]),
     data: String(row["data"]),
     link: linkOf(row),
+    incarnation: Number(row["incarnation"]),
     ...context,
   };
 }
