@@ -17,7 +17,7 @@ alter table outbox_setting add column incarnation integer not null default 1 che
 -- The ranges of positions above low that are not done: few, also where a gap has kept low down for long.
 create function outbox_open_ranges(p_low bigint, p_done int8multirange)
 returns table (first bigint, last bigint)
-language sql immutable parallel safe as $$
+language sql immutable parallel safe rows 4 as $$
   select lower(r), coalesce(upper(r), 9223372036854775807) - 1
   from unnest(int8multirange(int8range(coalesce(p_low, 0) + 1, null)) - coalesce(p_done, '{}')) as r
 $$;
@@ -130,12 +130,13 @@ end
 $$;
 
 -- The operator's rebase: of the shards that need it (all of them when p_shards is null), and of no other, so that
--- twice is once; with an entry in the audit log. Gives up on writers that stay, so that it never holds all up for long.
+-- twice is once; with an entry in the audit log. Gives up on writers that stay:
+-- new ones wait behind it meanwhile, and so do heartbeats, which must not cost a relay its lease.
 create function relay_rebase(p_shards smallint[], p_actor text, p_reason text)
 returns table (shard smallint, moved bigint, incarnation integer)
 language plpgsql volatile
 set search_path from current
-set lock_timeout = '5s'
+set lock_timeout = '2s'
 as $$
 declare
   v_shard smallint;
@@ -161,7 +162,7 @@ begin
   end loop;
 exception
   when lock_not_available then
-    raise exception 'a writer''s transaction has stayed open for 5 s; nothing was changed'
+    raise exception 'a writer''s transaction has stayed open for 2 s; nothing was changed'
       using errcode = 'DU004', hint = 'End it (pg_stat_activity) and run this again.';
 end
 $$;

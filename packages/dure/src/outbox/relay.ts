@@ -232,7 +232,7 @@ export class Relay {
     this.#alertWhile(
       owned.isSetBack,
       shard,
-      "OUTBOX_SEQUENCE_SET_BACK: a shard's position sequence was set back. The shard is stopped, the others go on; \"dure relay rebase\" mends it and loses nothing",
+      'OUTBOX_SEQUENCE_SET_BACK: a shard\'s position sequence was set back. The shard is stopped, the others go on; "dure relay rebase" mends it and loses nothing',
       { last, head },
     );
     return !owned.isSetBack && this.#membership.shards.has(shard);

@@ -23,6 +23,18 @@ const selfTestMs = 2_000;
 /** How long to go by looking alone before NOTIFY is tried again: the server may only have been busy. */
 const pollingMs = 60_000;
 
+/** The channel for one use of the database, whatever its name looks like. */
+function channelOf(name: string): string {
+  return `dure_${createHash("sha256").update(name).digest("hex").slice(0, 24)}`;
+}
+
+/** Sends one piece of news, in a statement of its own. Never rejects: a lost hint is found by looking. */
+export async function tellOnce(pool: PostgresPool, name: string): Promise<void> {
+  await pool
+    .query("/* dure:notify */ select pg_notify($1, '')", [channelOf(name)])
+    .catch(() => undefined);
+}
+
 /**
  * News between processes, and only a hint: whoever misses it finds out by looking. NOTIFY is sent from
  * statements of its own, never in a business transaction, where it would make all commits of the server
@@ -41,7 +53,7 @@ export class Notifications {
 
   constructor(parts: NotificationParts) {
     this.#parts = parts;
-    this.#channel = `dure_${createHash("sha256").update(parts.name).digest("hex").slice(0, 24)}`;
+    this.#channel = channelOf(parts.name);
   }
 
   /** Undefined until the round-trip self-test has ended. */
@@ -65,13 +77,10 @@ export class Notifications {
   }
 
   async #send(): Promise<void> {
-    const { pool, clock } = this.#parts;
+    const { pool, clock, name } = this.#parts;
     while (this.#isWanted && !this.#stop.signal.aborted) {
       this.#isWanted = false;
-      // A lost hint is found by looking, so a failure here needs nobody's attention.
-      await pool
-        .query("/* dure:notify */ select pg_notify($1, '')", [this.#channel])
-        .catch(() => undefined);
+      await tellOnce(pool, name);
       await clock.sleep(debounceMs, this.#stop.signal);
     }
     this.#isSending = false;

@@ -3,7 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import { silentLogger } from "../core/logger.ts";
 import type { Logger } from "../core/logger.ts";
 import type { ServiceStore } from "../service/service-store.ts";
-import { postgresAdminStore } from "./admin-store.ts";
+import { outboxNews, postgresAdminStore } from "./admin-store.ts";
 import { postgresInboxStore } from "./inbox-store.ts";
 import { maintain } from "./maintenance.ts";
 import type { Retention } from "./maintenance.ts";
@@ -35,13 +35,13 @@ export function postgresStore<Client extends PostgresClient>(
   const schema = quoteIdentifier(schemaName);
   const clock = options.clock ?? systemClock;
   const logger = options.logger ?? silentLogger;
-  const notifications = new Notifications({ pool, name: `outbox.${schemaName}`, clock, logger });
+  const notifications = new Notifications({ pool, name: outboxNews(schemaName), clock, logger });
   return {
     outbox: postgresOutboxStore(pool, schema),
     inbox: postgresInboxStore(pool, schema),
     parking: postgresParkingStore(pool, schema),
     transactions: postgresTransactionStore(pool),
-    admin: postgresAdminStore(pool, schema),
+    admin: postgresAdminStore(pool, schemaName),
     news: {
       tell: () => notifications.tell(),
       listen: (listener) => notifications.listen(listener),

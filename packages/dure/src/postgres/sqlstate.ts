@@ -68,4 +68,5 @@ function notInTransaction(cause: unknown): DureError {
 const codesBySqlState: Readonly<Record<string, ErrorCode>> = {
   DU002: "TOO_MANY_KEYS",
   DU003: "FENCED",
+  DU004: "OUTBOX_BUSY",
 };

@@ -1,5 +1,7 @@
 import { createDeadLetters } from "../admin/dead-letters.ts";
 import type { DeadLetters } from "../admin/dead-letters.ts";
+import { createRelayControl } from "../admin/relay-control.ts";
+import type { RelayControl } from "../admin/relay-control.ts";
 import type { StoreStatus } from "../admin/admin-store.ts";
 import { settledWithin } from "../core/abort.ts";
 import { systemClock } from "../core/clock.ts";
@@ -65,6 +67,8 @@ export class Dure<Client = unknown> {
   readonly outbox: Outbox;
   /** What failed for good. */
   readonly deadLetters: DeadLetters;
+  /** The relays of this service, in whatever process they run: pause, resume, drain, repair. */
+  readonly relay: RelayControl;
   readonly #options: DureOptions<Client>;
   readonly #settings: DureSettings;
   readonly #clock: Clock;
@@ -83,6 +87,7 @@ export class Dure<Client = unknown> {
     this.#logger = options.logger ?? silentLogger;
     this.#faults = options.faults ?? noFaults;
     this.deadLetters = createDeadLetters(options.store.admin);
+    this.relay = createRelayControl(options.store.admin, this.#clock);
     this.outbox = createOutbox({
       source: options.service,
       store: options.store.outbox,

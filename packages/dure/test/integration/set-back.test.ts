@@ -43,8 +43,12 @@ const alertsOf = (service: TestService) =>
   service.logs.filter(({ message }) => message.includes("OUTBOX_SEQUENCE_SET_BACK"));
 /** Time passes for what is there, so that what comes is seen to be later. */
 const age = async (): Promise<void> => {
-  await database.pool.query("update dure.outbox_message set written_at = written_at - interval '1 minute'");
-  await database.pool.query("update dure.outbox_cursor set written_at = written_at - interval '1 minute'");
+  await database.pool.query(
+    "update dure.outbox_message set written_at = written_at - interval '1 minute'",
+  );
+  await database.pool.query(
+    "update dure.outbox_cursor set written_at = written_at - interval '1 minute'",
+  );
 };
 
 /** Publishes what is there, and leaves. */
