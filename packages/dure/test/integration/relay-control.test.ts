@@ -22,7 +22,7 @@ let second: TestService;
 beforeEach(async () => {
   database = await createHandledDatabase("relay_control");
   // They look by themselves too rarely for this test: what is seen in time was told.
-  const rarely = { leaseMs: 60_000, pollMsMax: 60_000 };
+  const rarely = { leaseMs: 60_000, pollMsMin: 60_000, pollMsMax: 60_000 };
   first = createTestService({ pool: database.pool, relay: { ...rarely } });
   second = createTestService({ pool: database.pool, relay: { ...rarely } });
 });
