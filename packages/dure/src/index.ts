@@ -1,6 +1,7 @@
 export { createDure, Dure } from "./service/dure.ts";
 export type { DureStatus, Handler, OnOptions } from "./service/dure.ts";
 export type { DureOptions } from "./service/service-options.ts";
+export type { BacklogLimits } from "./service/backlog-watch.ts";
 export type { ServiceStore } from "./service/service-store.ts";
 
 export { event } from "./core/event.ts";
@@ -44,6 +45,8 @@ export type { LogFacts, Logger } from "./core/logger.ts";
 export type { Outbox } from "./outbox/outbox.ts";
 export type { RelayOptions } from "./outbox/relay.ts";
 export type {
+  FoundCursor,
+  OutboxPositions,
   OutboxStore,
   PreparedEvent,
   ReadRequest,

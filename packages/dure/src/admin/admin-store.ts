@@ -111,9 +111,21 @@ export interface StoreStatus {
   readonly outboxBytes: number;
 }
 
+/** The event that has been waiting longest to be published. */
+export interface PendingEvent {
+  readonly id: string;
+  readonly topic: string;
+  readonly type: string;
+  readonly shard: number;
+  /** Its age by the database's clock. */
+  readonly seconds: number;
+}
+
 /** What an operator may see and do, in the store's tables. */
 export interface AdminStore {
   status(): Promise<StoreStatus>;
+  /** Cheap, however much waits or is done. */
+  oldestPending(): Promise<PendingEvent | undefined>;
   deadLetters(filter: DeadLetterFilter, limit: number): Promise<readonly DeadLetter[]>;
   /** Makes the dead letters due again, each with its id and before what waits behind it. Returns how many. */
   redrive(filter: DeadLetterFilter, limit: number, by: Actor): Promise<number>;

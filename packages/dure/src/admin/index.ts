@@ -8,6 +8,7 @@ export type {
   AdminStore,
   DeadLetter,
   DeadLetterFilter,
+  PendingEvent,
   RebasedShard,
   RelayPause,
   RelayShard,

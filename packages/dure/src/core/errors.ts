@@ -1,14 +1,17 @@
 /** Every code that a {@link DureError} can carry. The list is closed: programs may switch over it. */
 export const errorCodes = [
+  "ARCHIVE_MISMATCH",
   "ASSERTION_FAILED",
   "COMMIT_IN_DOUBT",
   "COMMIT_REFUSED",
   "CONFIGURATION_INVALID",
   "DATABASE_UNAVAILABLE",
   "DEAD_LETTER_NOT_FOUND",
+  "DEDUP_HORIZON_TOO_SHORT",
   "EMBEDDED_POSTGRES_FAILED",
   "EMBEDDED_POSTGRES_IN_USE",
   "EVENT_INVALID",
+  "EVENT_STUCK",
   "FENCED",
   "HANDLER_DIED",
   "MESSAGE_UNREADABLE",

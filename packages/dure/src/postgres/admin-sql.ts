@@ -1,6 +1,7 @@
 /** The statements behind what an operator may see and do. */
 export interface AdminSql {
   readonly status: string;
+  readonly oldestPending: string;
   readonly relayStatus: string;
   readonly pause: string;
   readonly resume: string;
@@ -54,6 +55,17 @@ export function adminSql(schema: string): AdminSql {
         exists (select from ${schema}.outbox_pause) as is_paused,
         (select coalesce(sum(pg_total_relation_size(inhrelid)), 0) from pg_inherits
           where inhparent = '${schema}.outbox_message'::regclass)::text as bytes`,
+    oldestPending: `/* dure:admin.oldest-pending */
+      with open as materialized (
+        ${openRanges(schema)}
+      )
+      select m.id, m.topic, m.type, o.shard,
+        extract(epoch from clock_timestamp() - m.written_at)::float8 as seconds
+      from open o cross join lateral (
+        select m.id, m.topic, m.type, m.written_at from ${schema}.outbox_message m
+        where m.shard = o.shard and m.position between o.first and o.last order by m.position limit 1
+      ) m
+      order by m.written_at limit 1`,
     relayStatus: `/* dure:admin.relay-status */
       with open as materialized (
         ${openRanges(schema)}

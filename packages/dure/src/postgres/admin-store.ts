@@ -29,6 +29,18 @@ export function postgresAdminStore(pool: PostgresPool, schemaName: string): Admi
         outboxBytes: Number(row["bytes"]),
       };
     },
+    async oldestPending() {
+      const row = (await pool.query(sql.oldestPending)).rows[0];
+      return (
+        row && {
+          id: String(row["id"]),
+          topic: String(row["topic"]),
+          type: String(row["type"]),
+          shard: Number(row["shard"]),
+          seconds: Number(row["seconds"]),
+        }
+      );
+    },
     async deadLetters(filter, limit) {
       const { rows } = await pool.query(sql.deadLetters, [...filterColumns(filter), limit]);
       return rows.map((row) => ({

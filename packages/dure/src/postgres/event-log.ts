@@ -1,5 +1,7 @@
+import { createAlerts } from "../core/alerts.ts";
 import { systemClock } from "../core/clock.ts";
 import type { Clock } from "../core/clock.ts";
+import { DureError } from "../core/errors.ts";
 import { silentLogger } from "../core/logger.ts";
 import type { Logger } from "../core/logger.ts";
 import type { Message } from "../core/message.ts";
@@ -7,8 +9,10 @@ import type { Fence, Transport } from "../core/transport.ts";
 import { EventLogSubscription } from "./event-log-subscription.ts";
 import { eventLogSql } from "./event-log-sql.ts";
 import { envelopeText } from "./message-row.ts";
+import { messagesMsDefault, retentionProblems } from "./maintenance.ts";
 import { checkSchema } from "./migrate.ts";
 import { Notifications } from "./notifications.ts";
+import { carePartitions } from "./partitions.ts";
 import { checkSchemaName, quoteIdentifier } from "./pool.ts";
 import type { PostgresPool } from "./pool.ts";
 import { translateSqlError } from "./sqlstate.ts";
@@ -21,6 +25,8 @@ export interface PostgresTransportOptions {
   readonly schema?: string;
   /** After this long without a sign of life a group member's partitions go to others. @defaultValue 5000 */
   readonly leaseMs?: number;
+  /** Messages that every group has read are kept so long, in milliseconds. @defaultValue 7 days */
+  readonly retentionMs?: number;
   readonly logger?: Logger;
   readonly clock?: Clock;
 }
@@ -34,6 +40,9 @@ export interface GroupLag {
 
 /** The event log: a {@link Transport}, and what can be asked of it. */
 export interface EventLog extends Transport {
+  readonly retentionMs: number;
+  /** Makes the partitions of the coming days, and drops those that are old and read by every group. */
+  maintain(signal?: AbortSignal): Promise<void>;
   /** Messages that each group has not acknowledged yet. Counts rows: for metrics, not for a hot path. */
   lag(): Promise<readonly GroupLag[]>;
 }
@@ -45,6 +54,7 @@ export interface EventLog extends Transport {
  * order of commits). A publication is one statement: durable as a whole or not there at all. A publisher
  * whose shard was taken over is refused. Groups are remembered: what a group has not read is kept until it
  * has, whatever the retention.
+ * @throws CONFIGURATION_INVALID
  */
 export function postgresTransport(options: PostgresTransportOptions): EventLog {
   const { pool } = options;
@@ -55,9 +65,26 @@ export function postgresTransport(options: PostgresTransportOptions): EventLog {
   const logger = options.logger ?? silentLogger;
   const notifications = new Notifications({ pool, name: `log.${schemaName}`, clock, logger });
   const wakers = new Set<() => void>();
+  const retentionMs = options.retentionMs ?? messagesMsDefault;
+  const problem = retentionProblems("retentionMs", retentionMs)[0];
+  if (problem !== undefined) {
+    throw new DureError("CONFIGURATION_INVALID", `postgresTransport: ${problem}`);
+  }
+  const alerts = createAlerts(logger);
 
   return {
     name: "postgres",
+    retentionMs,
+    maintain: () =>
+      carePartitions({
+        pool,
+        schema,
+        table: "log_message",
+        keepMs: retentionMs,
+        isArchived: false,
+        logger,
+        alerts,
+      }),
     check: () => checkSchema({ pool, schema: schemaName }),
     async publish(messages, { fences }) {
       if (messages.length === 0) return [];

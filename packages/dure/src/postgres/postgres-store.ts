@@ -5,7 +5,7 @@ import type { Logger } from "../core/logger.ts";
 import type { ServiceStore } from "../service/service-store.ts";
 import { outboxNews, postgresAdminStore } from "./admin-store.ts";
 import { postgresInboxStore } from "./inbox-store.ts";
-import { maintain } from "./maintenance.ts";
+import { createMaintenance, readRetention } from "./maintenance.ts";
 import type { Retention } from "./maintenance.ts";
 import { checkSchema } from "./migrate.ts";
 import { Notifications } from "./notifications.ts";
@@ -26,7 +26,10 @@ export interface PostgresStoreOptions<Client extends PostgresClient> {
   readonly clock?: Clock;
 }
 
-/** Everything that a service keeps, in one PostgreSQL database: the one that its business rows are in. */
+/**
+ * Everything that a service keeps, in one PostgreSQL database: the one that its business rows are in.
+ * @throws CONFIGURATION_INVALID
+ */
 export function postgresStore<Client extends PostgresClient>(
   options: PostgresStoreOptions<Client>,
 ): ServiceStore<Client> {
@@ -35,6 +38,7 @@ export function postgresStore<Client extends PostgresClient>(
   const schema = quoteIdentifier(schemaName);
   const clock = options.clock ?? systemClock;
   const logger = options.logger ?? silentLogger;
+  const retention = readRetention(options.retention);
   const notifications = new Notifications({ pool, name: outboxNews(schemaName), clock, logger });
   return {
     outbox: postgresOutboxStore(pool, schema),
@@ -47,7 +51,8 @@ export function postgresStore<Client extends PostgresClient>(
       listen: (listener) => notifications.listen(listener),
     },
     check: () => checkSchema({ pool, schema: schemaName }),
-    maintain: () => maintain({ pool, schema, retention: options.retention, logger }),
+    retention,
+    maintain: createMaintenance({ pool, schema, retention, clock, logger }),
     close: () => notifications.close(),
   };
 }
