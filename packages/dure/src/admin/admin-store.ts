@@ -58,7 +58,7 @@ export interface RelayShard {
   readonly last: number;
   /** Ranges between low and head that were drawn and not seen: open or rolled-back transactions. */
   readonly gaps: number;
-  /** Committed events that are not published; counted up to 100,000. */
+  /** Committed events that are not published; counted up to 20,000. */
   readonly pending: number;
   /** Its sequence was set back: it is stopped until a rebase. */
   readonly isSetBack: boolean;
@@ -78,7 +78,7 @@ export interface RelayStatus {
   readonly incarnation: number;
   /** Relays with a live lease. */
   readonly relays: number;
-  /** Of all shards. */
+  /** Of all shards together. */
   readonly pending: number;
   /** Events that were refused and are being tried again. */
   readonly retrying: number;

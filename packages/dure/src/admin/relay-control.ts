@@ -19,7 +19,7 @@ export interface DrainOptions {
  */
 export interface DrainOutcome {
   readonly kind: "drained" | "paused" | "timeout" | "aborted";
-  /** Not published; counted up to 100,000 per shard. */
+  /** Not published; counted up to 20,000 per shard. */
   readonly pending: number;
   readonly retrying: number;
   readonly parked: number;

@@ -77,7 +77,7 @@ export function adminSql(schema: string): AdminSql {
         (select count(*) - 1 from open o where o.shard = s.shard)::text as gaps,
         (select count(*) from open o cross join lateral (
           select from ${schema}.outbox_message m
-          where m.shard = o.shard and m.position between o.first and o.last limit 100000
+          where m.shard = o.shard and m.position between o.first and o.last limit 20000
         ) m where o.shard = s.shard)::text as pending,
         ${schema}.outbox_is_behind(s.shard) or ${schema}.outbox_is_set_back(s.shard, 1) as is_set_back,
         s.incarnation, p.actor, p.reason, p.paused_at,

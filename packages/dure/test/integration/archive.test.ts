@@ -137,7 +137,15 @@ describe("an archive", () => {
       });
       await offerAgain();
     }
-    await createCare(memoryArchive().archive).store.maintain();
+    const { archive } = memoryArchive();
+    const miscounted = createCare(async (partition) => {
+      const receipt = await archive(partition);
+      return { ...receipt, count: receipt.count + 1 };
+    });
+    await miscounted.store.maintain();
+    expect(await exists(name)).toBe(true);
+    await offerAgain();
+    await createCare(archive).store.maintain();
     expect(await exists(name)).toBe(false);
   });
 
