@@ -1,15 +1,9 @@
-import type {
-  AdminStore,
-  DeadLetterFilter,
-  RelayShard,
-  RelayStatus,
-} from "../admin/admin-store.ts";
+import type { AdminStore, DeadLetterFilter } from "../admin/admin-store.ts";
 import { adminSql } from "./admin-sql.ts";
-import { textOf } from "./message-row.ts";
-import { tellOnce } from "./notifications.ts";
+import { textOrNull } from "./message-row.ts";
 import { quoteIdentifier } from "./pool.ts";
 import type { PostgresPool } from "./pool.ts";
-import { translateSqlError } from "./sqlstate.ts";
+import { postgresRelayAdmin } from "./relay-admin-store.ts";
 
 /** What an operator may see and do, in PostgreSQL. */
 export function postgresAdminStore(pool: PostgresPool, schemaName: string): AdminStore {
@@ -68,82 +62,11 @@ export function postgresAdminStore(pool: PostgresPool, schemaName: string): Admi
       const params = [...filterColumns(filter), limit, actor, reason];
       return (await pool.query(sql.discard, params)).rows.length;
     },
-    async relayStatus() {
-      const { rows } = await pool.query(sql.relayStatus);
-      return relayStatusFromRows(rows);
-    },
-    async pauseRelays({ actor, reason }) {
-      const { rows } = await pool.query(sql.pause, [actor, reason]);
-      await tellOnce(pool, outboxNews(schemaName));
-      return rows.length > 0;
-    },
-    async resumeRelays({ actor, reason }) {
-      const { rows } = await pool.query(sql.resume, [actor, reason ?? null]);
-      await tellOnce(pool, outboxNews(schemaName));
-      return rows.length > 0;
-    },
-    async rebase(shards, { actor, reason }) {
-      const { rows } = await pool
-        .query(sql.rebase, [shards ?? null, actor, reason])
-        .catch((error: unknown) => {
-          throw translateSqlError(error);
-        });
-      await tellOnce(pool, outboxNews(schemaName));
-      return rows.map((row) => ({
-        shard: Number(row["shard"]),
-        moved: Number(row["moved"]),
-        incarnation: Number(row["incarnation"]),
-      }));
-    },
-  };
-}
-
-/** What sets the outbox's news apart from others in the database. */
-export function outboxNews(schemaName: string): string {
-  return `outbox.${schemaName}`;
-}
-
-function relayStatusFromRows(rows: readonly Readonly<Record<string, unknown>>[]): RelayStatus {
-  const shards = rows.map((row): RelayShard => {
-    const leaseMsLeft = row["lease_ms_left"];
-    return {
-      shard: Number(row["shard"]),
-      owner: textOrNull(row["owner"]),
-      leaseMsLeft: leaseMsLeft === null ? null : Math.round(Number(leaseMsLeft)),
-      epoch: Number(row["epoch"]),
-      low: Number(row["low"]),
-      head: Number(row["head"]),
-      last: Number(row["last"]),
-      gaps: Number(row["gaps"]),
-      pending: Number(row["pending"]),
-      isSetBack: row["is_set_back"] === true,
-    };
-  });
-  const row = rows[0] ?? {};
-  return {
-    pause:
-      row["actor"] === null
-        ? null
-        : {
-            actor: String(row["actor"]),
-            reason: String(row["reason"]),
-            pausedAt: textOrNull(row["paused_at"]) ?? "",
-          },
-    incarnation: Number(row["incarnation"]),
-    relays: Number(row["relays"]),
-    pending: shards.reduce((sum, { pending }) => sum + pending, 0),
-    retrying: Number(row["retrying"]),
-    parked: Number(row["parked"]),
-    shards,
+    ...postgresRelayAdmin(pool, schemaName),
   };
 }
 
 function filterColumns(filter: DeadLetterFilter): readonly unknown[] {
   const { id, side, consumer, topic, key, type } = filter;
   return [id, side, consumer, topic, key, type].map((value) => value ?? null);
-}
-
-function textOrNull(value: unknown): string | null {
-  if (value === null || value === undefined) return null;
-  return value instanceof Date ? value.toISOString() : textOf(value);
 }

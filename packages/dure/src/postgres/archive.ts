@@ -14,7 +14,7 @@ export interface ExpiredPartition {
    */
   readonly name: string;
   /** Its rows as JSON lines, in order of shard and position, read in small statements. May be called again. */
-  lines(): AsyncIterable<string>;
+  readonly lines: () => AsyncIterable<string>;
   /** Aborts when the service stops, another process has taken over, or the time is over: give up. */
   readonly signal: AbortSignal;
 }

@@ -13,6 +13,7 @@ import { messagesMsDefault, retentionProblems } from "./maintenance.ts";
 import { checkSchema } from "./migrate.ts";
 import { Notifications } from "./notifications.ts";
 import { carePartitions } from "./partitions.ts";
+import type { PartitionCare } from "./partitions.ts";
 import { checkSchemaName, quoteIdentifier } from "./pool.ts";
 import type { PostgresPool } from "./pool.ts";
 import { translateSqlError } from "./sqlstate.ts";
@@ -65,26 +66,13 @@ export function postgresTransport(options: PostgresTransportOptions): EventLog {
   const logger = options.logger ?? silentLogger;
   const notifications = new Notifications({ pool, name: `log.${schemaName}`, clock, logger });
   const wakers = new Set<() => void>();
-  const retentionMs = options.retentionMs ?? messagesMsDefault;
-  const problem = retentionProblems("retentionMs", retentionMs)[0];
-  if (problem !== undefined) {
-    throw new DureError("CONFIGURATION_INVALID", `postgresTransport: ${problem}`);
-  }
+  const retentionMs = readRetentionMs(options.retentionMs);
   const alerts = createAlerts(logger);
 
   return {
     name: "postgres",
     retentionMs,
-    maintain: () =>
-      carePartitions({
-        pool,
-        schema,
-        table: "log_message",
-        keepMs: retentionMs,
-        isArchived: false,
-        logger,
-        alerts,
-      }),
+    maintain: () => maintainLog({ pool, schema, keepMs: retentionMs, logger, alerts }),
     check: () => checkSchema({ pool, schema: schemaName }),
     async publish(messages, { fences }) {
       if (messages.length === 0) return [];
@@ -127,6 +115,16 @@ export function postgresTransport(options: PostgresTransportOptions): EventLog {
     },
     close: () => notifications.close(),
   };
+}
+
+function readRetentionMs(retentionMs: number = messagesMsDefault): number {
+  const problem = retentionProblems("retentionMs", retentionMs)[0];
+  if (problem === undefined) return retentionMs;
+  throw new DureError("CONFIGURATION_INVALID", `postgresTransport: ${problem}`);
+}
+
+function maintainLog(care: Omit<PartitionCare, "table" | "isArchived">): Promise<void> {
+  return carePartitions({ ...care, table: "log_message", isArchived: false });
 }
 
 function appendParams(messages: readonly Message[], fences: readonly Fence[]): readonly unknown[] {

@@ -3,7 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import { silentLogger } from "../core/logger.ts";
 import type { Logger } from "../core/logger.ts";
 import type { ServiceStore } from "../service/service-store.ts";
-import { outboxNews, postgresAdminStore } from "./admin-store.ts";
+import { postgresAdminStore } from "./admin-store.ts";
 import { postgresInboxStore } from "./inbox-store.ts";
 import { createMaintenance, readRetention } from "./maintenance.ts";
 import type { Retention } from "./maintenance.ts";
@@ -13,6 +13,7 @@ import { postgresOutboxStore } from "./outbox-store.ts";
 import { postgresParkingStore } from "./parking-store.ts";
 import { checkSchemaName, quoteIdentifier } from "./pool.ts";
 import type { PostgresClient, PostgresPool, PostgresPoolWithCallbacks } from "./pool.ts";
+import { outboxNews } from "./relay-admin-store.ts";
 import { postgresTransactionStore } from "./transaction-store.ts";
 
 /** What {@link postgresStore} takes. */

@@ -3,6 +3,7 @@ import type pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createDure } from "../../src/index.ts";
 import { adminSql } from "../../src/postgres/admin-sql.ts";
+import { relayAdminSql } from "../../src/postgres/relay-admin-sql.ts";
 import { postgresStore } from "../../src/postgres/index.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -75,8 +76,9 @@ describe("the questions about the backlog", () => {
       select setval(('dure.outbox_position_' || s)::regclass, 6251) from generate_series(0, 7) s;
       analyze dure.outbox_message, dure.outbox_cursor`);
     const sql = adminSql('"dure"');
+    const { relayStatus } = relayAdminSql('"dure"');
     expect((await pool.query<{ pending: string }>(sql.status)).rows[0]?.pending).toBe("400");
-    for (const statement of [sql.status, sql.oldestPending, sql.relayStatus]) {
+    for (const statement of [sql.status, sql.oldestPending, relayStatus]) {
       const { rows } = await pool.query<{ "QUERY PLAN": readonly { Plan: Plan }[] }>(
         `explain (analyze, format json) ${statement}`,
       );
@@ -109,16 +111,16 @@ describe("a start", () => {
   it("is refused when a message could come again after its dedup record is gone; it may be started after that is mended", async () => {
     const { pool } = database;
     const make = (inboxMs: number, redriveWindowMs: number) => {
-      const { log, stop } = createTestService({ pool });
+      const beside = createTestService({ pool });
       const store = postgresStore<pg.PoolClient>({ pool, retention: { inboxMs } });
       const dure = createDure<pg.PoolClient>({
         service: "steps",
         store,
-        transport: log,
+        transport: beside.log,
         redriveWindowMs,
       });
       dure.on(stepTaken, {}, handleInto("steps"));
-      return { dure, stop: async () => void (await Promise.all([dure.stop(), stop()])) };
+      return { dure, stop: async () => void (await Promise.all([dure.stop(), beside.stop()])) };
     };
     const dayMs = 86_400_000;
     const short = make(14 * dayMs, 7 * dayMs);
