@@ -1,5 +1,7 @@
 import { createWakeup } from "../core/abort.ts";
 import type { Wakeup } from "../core/abort.ts";
+import { createAlerts } from "../core/alerts.ts";
+import type { Alerts } from "../core/alerts.ts";
 import { backoffMs } from "../core/backoff.ts";
 import type { RetryPolicy } from "../core/backoff.ts";
 import { assert, describeError, isDureError } from "../core/errors.ts";
@@ -67,8 +69,7 @@ export class Relay {
   readonly #membership: RelayMembership;
   readonly #wakeup: Wakeup = createWakeup();
   readonly #leaseWakeup: Wakeup = createWakeup();
-  /** What was said once of a shard, until it is over. */
-  readonly #alerts: Set<string> = new Set();
+  readonly #alerts: Alerts;
   #parkedKeys: ReadonlySet<string> = new Set();
   #isAlone = false;
   /** When to look for due messages though no key is parked: a redriven dead letter that was skipped. */
@@ -80,6 +81,7 @@ export class Relay {
 
   constructor(parts: RelayParts) {
     this.#parts = parts;
+    this.#alerts = createAlerts(parts.logger);
     this.#membership = new RelayMembership({ ...parts, leaseMs: parts.settings.leaseMs });
   }
 
@@ -210,9 +212,9 @@ export class Relay {
       const gaps = progress.gaps();
       if (gaps.length === 0 && lastPosition <= progress.head) continue;
       const isFull = gaps.length > openGapsMax;
-      this.#alertWhile(isFull, shard, "relay reads a shard no further: too many open gaps", {
-        gaps: gaps.length,
-      });
+      const facts = { source: this.#parts.source, shard, gaps: gaps.length };
+      const message = "relay reads a shard no further: too many open gaps";
+      this.#alerts.errorWhile(isFull, message, facts, shard);
       requests.push({ shard, gaps, head: isFull ? Number.MAX_SAFE_INTEGER : progress.head });
     }
     return requests;
@@ -229,27 +231,13 @@ export class Relay {
     // may be harmless: after a crash of the server, positions that were drawn and not committed are drawn again.)
     if (last < owned.last) this.#membership.shards.delete(shard);
     owned.last = last;
-    this.#alertWhile(
+    this.#alerts.errorWhile(
       owned.isSetBack,
-      shard,
       'OUTBOX_SEQUENCE_SET_BACK: a shard\'s position sequence was set back. The shard is stopped, the others go on; "dure relay rebase" mends it and loses nothing',
-      { last, head },
+      { source: this.#parts.source, shard, last, head },
+      shard,
     );
     return !owned.isSetBack && this.#membership.shards.has(shard);
-  }
-
-  /** Says it once for as long as it holds. */
-  #alertWhile(
-    holds: boolean,
-    shard: number,
-    message: string,
-    facts: Readonly<Record<string, number>>,
-  ): void {
-    const alert = `${shard} ${message}`;
-    if (!holds) this.#alerts.delete(alert);
-    if (!holds || this.#alerts.has(alert)) return;
-    this.#alerts.add(alert);
-    this.#parts.logger.error(message, { source: this.#parts.source, shard, ...facts });
   }
 
   async #dueMessages(): Promise<readonly DueMessage[]> {

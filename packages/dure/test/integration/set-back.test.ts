@@ -39,8 +39,9 @@ const setBack = (shard: number, to: number) =>
   database.pool.query(`select setval('dure.outbox_position_${shard}', ${to})`);
 const rebase = (shard: number) =>
   database.pool.query(`select dure.outbox_rebase(${shard}::smallint)`);
+/** What the relay says; maintenance looks as well. */
 const alertsOf = (service: TestService) =>
-  service.logs.filter(({ message }) => message.includes("OUTBOX_SEQUENCE_SET_BACK"));
+  service.logs.filter(({ message }) => message.startsWith("OUTBOX_SEQUENCE_SET_BACK: a shard"));
 /** Time passes for what is there, so that what comes is seen to be later. */
 const age = async (): Promise<void> => {
   await database.pool.query(
