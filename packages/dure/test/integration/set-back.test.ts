@@ -1,8 +1,11 @@
 /** A position sequence that was set back is found also when it shows no more, and a rebase loses nothing and keeps the order (law O2 g). */
+import type pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { postgresStore } from "../../src/postgres/index.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { holdsFor, waitFor } from "../support/wait-for.ts";
 import {
+  collectLogs,
   createHandledDatabase,
   createTestService,
   emitSteps,
@@ -113,6 +116,33 @@ describe("a sequence that was set back", () => {
     await rebase(shard);
     await waitForDrained(relay.dure);
     expect(await numbersOf("k")).toEqual(upTo(20));
+  });
+
+  it("and was overlooked by a relay that went on, is found by the hourly look, and what it hid is sent late and not lost", async () => {
+    const shard = await shardOf("k");
+    await emitSteps(writer.dure, "k", { to: 8 });
+    await publishAll();
+    await age();
+    await setBack(shard, 2);
+    await emitSteps(writer.dure, "k", { from: 9, to: 20 });
+    // As a relay records it that looked before and after, and read what stands above position 8.
+    await database.pool.query(
+      "insert into dure.outbox_cursor (shard, epoch, n, low, done) values ($1, 100, 1, 14, '{}')",
+      [shard],
+    );
+    await database.pool.query("update dure.claim set epoch = 100 where slot = $1", [shard]);
+    const { lines, logger } = collectLogs();
+    const store = postgresStore<pg.PoolClient>({ pool: database.pool, logger });
+    await store.maintain();
+    await store.maintain();
+    expect(lines.filter(({ level }) => level === "error")).toEqual([
+      expect.objectContaining({ facts: { shards: String(shard) } }),
+    ]);
+    const by = { actor: "ada", reason: "hourly look" };
+    expect(await writer.dure.relay.rebase(by)).toEqual([{ shard, moved: 6, incarnation: 2 }]);
+    expect(await writer.dure.relay.rebase(by)).toEqual([]);
+    await publishAll();
+    expect(await numbersOf("k")).toEqual([...upTo(8), ...upTo(14, 9)]);
   });
 
   it("is not seen where there was none: after rollbacks, take-overs and a rebase", async () => {
