@@ -1,187 +1,92 @@
-// Measures the write path and the drain against raw inserts, in rounds of one run: `npm run bench [-- --rounds 3 --json]`.
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { parseArgs } from "node:util";
-import { createDure, event } from "dure";
-import type { Transport } from "dure";
-import { startEmbeddedPostgres } from "dure/embedded";
-import { migrate, postgresStore } from "dure/postgres";
-import { Pool } from "pg";
-import { z } from "zod";
+// Measures the write path against targets and peers, as ratios of one run: `npm run bench -- p4 p5 --rounds 3`.
+import { availableParallelism, cpus } from "node:os";
+import { measureHeldXmin } from "./cases/p10-held-xmin.ts";
+import { measureGrowth } from "./cases/p11-growth.ts";
+import { measureWrites } from "./cases/p4-write.ts";
+import { measureDrain } from "./cases/p5-drain.ts";
+import { measureConsume } from "./cases/p7-consume.ts";
+import { measureLatency } from "./cases/p8-latency.ts";
+import type { BenchCase } from "./context.ts";
+import { Servers } from "./database.ts";
+import type { Figure } from "./figure.ts";
+import { readOptions, usage } from "./options.ts";
+import type { BenchOptions, CaseName } from "./options.ts";
+import { formatTable } from "./table.ts";
 
-const { values: args } = parseArgs({
-  options: {
-    rounds: { type: "string", default: "3" },
-    seconds: { type: "string", default: "2" },
-    backlog: { type: "string", default: "50000" },
-    json: { type: "boolean", default: false },
-  },
-});
-const rounds = Number(args.rounds);
-const writers = 16;
-
-const dataDir = join(await mkdtemp(join(tmpdir(), "dure-bench-")), "data");
-const postgres = await startEmbeddedPostgres({ dataDir });
-const pool = new Pool({
-  connectionString: await postgres.createDatabase("bench"),
-  max: writers + 4,
-});
-await migrate({ pool });
-await pool.query(`
-  create table raw_row (id bigint generated always as identity primary key, data text);
-  create table business (id bigint generated always as identity primary key, data text);
-  create table plain_outbox (id bigint generated always as identity primary key, topic text, key text, data text, at timestamptz default now());
-  create index on plain_outbox (at)`);
-
-const Measured = event("bench.measured", {
-  version: 1,
-  schema: z.object({ id: z.string(), text: z.string() }),
-  key: (data) => data.id,
-});
-const text = "x".repeat(200);
-let sunk = 0;
-const nullSink: Transport = {
-  name: "null",
-  check: () => Promise.resolve(),
-  close: () => Promise.resolve(),
-  publish(messages) {
-    sunk += messages.length;
-    return Promise.resolve(messages.map(() => ({ kind: "accepted" }) as const));
-  },
-  subscribe: () => Promise.reject(new Error("the null sink has no subscribers")),
+const cases: Readonly<Record<CaseName, BenchCase>> = {
+  p4: measureWrites,
+  p5: measureDrain,
+  p7: measureConsume,
+  p8: measureLatency,
+  p10: measureHeldXmin,
+  p11: measureGrowth,
 };
-const dure = createDure({ service: "bench", store: postgresStore({ pool }) });
 
-/** How often per second `work` is done by all writers together. */
-async function rate(work: () => Promise<unknown>): Promise<number> {
+const servers = new Servers();
+let exitCode: number | undefined;
+
+process.once("SIGINT", () => void end(130));
+process.once("SIGTERM", () => void end(143));
+// A peer that fails beside the measurement ends the run as well; nothing may be left behind.
+process.once("uncaughtException", (error) => void fail(error));
+
+try {
+  const options = readOptions(process.argv.slice(2));
+  const figures = await measure(options);
+  print(options, figures);
+  await end(0);
+} catch (error) {
+  await fail(error);
+}
+
+async function measure(options: BenchOptions): Promise<readonly Figure[]> {
   const startedAt = performance.now();
-  const until = startedAt + Number(args.seconds) * 1_000;
-  let count = 0;
-  const writer = async (): Promise<void> => {
-    while (performance.now() < until) {
-      await work();
-      count += 1;
-    }
+  const progress = (line: string): void => {
+    if (exitCode !== undefined) return;
+    const seconds = ((performance.now() - startedAt) / 1_000).toFixed(0).padStart(5);
+    process.stderr.write(`${seconds} s  ${line}\n`);
   };
-  await Promise.all(Array.from({ length: writers }, writer));
-  return (count * 1_000) / (performance.now() - startedAt);
-}
-
-function business(
-  extra: (client: { query(text: string, params: unknown[]): Promise<unknown> }) => Promise<unknown>,
-): () => Promise<void> {
-  return async () => {
-    const client = await pool.connect();
-    try {
-      await client.query("begin");
-      await client.query("insert into business (data) values ($1)", [text]);
-      await extra(client);
-      await client.query("commit");
-    } finally {
-      client.release();
-    }
-  };
-}
-
-const emit = (count: number) => (): Promise<void> =>
-  dure.transaction(async (tx) => {
-    await tx.query("insert into business (data) values ($1)", [text]);
-    for (let index = 0; index < count; index += 1) {
-      tx.emit(Measured, { id: `k${Math.floor(Math.random() * 10_000)}`, text });
-    }
-  });
-
-/** Events per second with which a fresh relay empties the backlog into nothing. */
-async function drain(keys: number): Promise<number> {
-  const total = Number(args.backlog);
-  await pool.query(
-    `select dure.outbox_append('bench', (
-       select jsonb_agg(jsonb_build_object('id', gen_random_uuid(), 'topic', 'bench', 'key', 'k' || ((n + chunk * 500) % $2), 'type', 'bench.measured', 'version', 1, 'data', '{"id":"1","text":"' || repeat('x', 200) || '"}'))
-       from generate_series(1, 500) n), true)
-     from generate_series(1, $1::integer / 500) chunk`,
-    [total, keys],
-  );
-  sunk = 0;
-  const relay = createDure({
-    service: "bench",
-    store: postgresStore({ pool }),
-    transport: nullSink,
-  });
-  const startedAt = performance.now();
-  await relay.start();
-  while ((await relay.status()).pending > 0 || sunk === 0)
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  const taken = performance.now() - startedAt;
-  await relay.stop();
-  return (sunk * 1_000) / taken;
-}
-
-const cases: readonly { readonly name: string; readonly run: () => Promise<number> }[] = [
-  {
-    name: "raw insert",
-    run: () => rate(() => pool.query("insert into raw_row (data) values ($1)", [text])),
-  },
-  { name: "transaction without event", run: () => rate(business(() => Promise.resolve())) },
-  {
-    name: "transaction with plain insert",
-    run: () =>
-      rate(
-        business((client) =>
-          client.query("insert into plain_outbox (topic, key, data) values ($1, $2, $3)", [
-            "bench",
-            "k",
-            text,
-          ]),
-        ),
-      ),
-  },
-  { name: "transaction with 1 event", run: () => rate(emit(1)) },
-  { name: "transaction with 5 events", run: () => rate(emit(5)) },
-  { name: "drain, 400 keys", run: () => drain(400) },
-];
-
-const results = new Map<string, number[]>(cases.map(({ name }) => [name, []]));
-for (let round = 1; round <= rounds; round += 1) {
-  for (const { name, run } of cases) {
-    const value = await run();
-    results.get(name)?.push(value);
-    process.stderr.write(`round ${round}/${rounds}  ${name}: ${Math.round(value)}/s\n`);
-    await drainQuietly();
+  progress("starting PostgreSQL");
+  const server = await servers.start();
+  const figures: Figure[] = [];
+  for (const name of options.cases) {
+    figures.push(...(await cases[name]({ options, server, servers, progress })));
   }
+  return figures;
 }
 
-/** What a case has left in the outbox does not count for the next one. */
-async function drainQuietly(): Promise<void> {
-  if ((await dure.status()).pending === 0) return;
-  const relay = createDure({
-    service: "bench",
-    store: postgresStore({ pool }),
-    transport: nullSink,
-  });
-  await relay.start();
-  while ((await relay.status()).pending > 0)
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  await relay.stop();
-}
-
-const median = (numbers: readonly number[]): number =>
-  [...numbers].sort((left, right) => left - right)[numbers.length >> 1] ?? 0;
-const rows = cases.map(({ name }) => {
-  const rates = results.get(name) ?? [];
-  const ratio = (other: string): number =>
-    median(rates.map((value, index) => value / (results.get(other)?.[index] ?? Number.NaN)));
-  return {
-    name,
-    perSecond: Math.round(median(rates)),
-    ofRaw: Number(ratio("raw insert").toFixed(2)),
-    ofTransaction: Number(ratio("transaction without event").toFixed(2)),
-    ofPlainInsert: Number(ratio("transaction with plain insert").toFixed(2)),
+function print(options: BenchOptions, figures: readonly Figure[]): void {
+  const machine = {
+    at: new Date().toISOString(),
+    cores: availableParallelism(),
+    processor: cpus()[0]?.model ?? "unknown",
+    node: process.version,
   };
-});
-if (args.json) console.log(JSON.stringify(rows, null, 2));
-else console.table(rows);
-await dure.stop();
-await pool.end();
-await postgres.stop();
-await rm(join(dataDir, ".."), { recursive: true, force: true });
+  if (options.isJson) {
+    console.log(JSON.stringify({ machine, options, figures }, undefined, 2));
+    return;
+  }
+  console.log(formatTable(figures));
+  console.log(
+    `\n${machine.at}, ${machine.cores} cores (${machine.processor}), Node ${machine.node}`,
+  );
+}
+
+async function fail(error: unknown): Promise<void> {
+  // What fails because everything is being stopped is no news.
+  if (exitCode !== undefined) return;
+  console.error(error instanceof Error && error.stack !== undefined ? error.stack : error);
+  if (servers.isUnused) console.error(`\n${usage()}`);
+  await end(1);
+}
+
+/** Stops the servers, removes their files and ends the process, whatever else is under way. */
+async function end(code: number): Promise<void> {
+  if (exitCode !== undefined) return;
+  exitCode = code;
+  await servers[Symbol.asyncDispose]().catch((error: unknown) => {
+    console.error(error);
+    exitCode = 1;
+  });
+  process.exit(exitCode);
+}

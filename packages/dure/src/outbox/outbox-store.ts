@@ -1,6 +1,6 @@
 import type { MessageContext, Message } from "../core/message.ts";
 import type { ParkRequest } from "../core/parking.ts";
-import type { TransactionHandle } from "../core/transaction.ts";
+import type { Statement, TransactionHandle } from "../core/transaction.ts";
 import type { Range } from "./shard-progress.ts";
 
 /** An event that was checked and is ready to be written. */
@@ -78,6 +78,8 @@ export interface ShardAdvance extends ShardCursor {
  */
 export interface OutboxStore {
   append(tx: TransactionHandle, source: string, events: readonly PreparedEvent[]): Promise<void>;
+  /** The same as a statement, for whoever sees to it that it runs inside a transaction. */
+  appendStatement(source: string, events: readonly PreparedEvent[]): Statement;
   /** Renews the relay's lease and takes its share of shards. Undefined: its lease had run out. */
   heartbeat(member: {
     readonly id: string;

@@ -1,5 +1,6 @@
 /** The statements of the outbox's store. */
 export interface OutboxSql {
+  readonly appendOne: string;
   readonly append: string;
   /** Fails with SQLSTATE 25P01 outside a transaction, and costs nothing inside one. */
   readonly assertTransaction: string;
@@ -15,6 +16,7 @@ export interface OutboxSql {
 /** `schema` is quoted. */
 export function outboxSql(schema: string): OutboxSql {
   return {
+    appendOne: `/* dure:outbox.append-one */ select ${schema}.outbox_append_one($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, $9::boolean) as appended`,
     append: `/* dure:outbox.append */ select ${schema}.outbox_append($1, $2::text::jsonb, $3::boolean) as appended`,
     assertTransaction: `/* dure:outbox.assert-transaction */ lock table ${schema}.outbox_setting in access share mode`,
     cursors: `/* dure:outbox.cursors */

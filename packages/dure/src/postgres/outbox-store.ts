@@ -1,8 +1,9 @@
-import type { TransactionHandle } from "../core/transaction.ts";
+import type { Statement, TransactionHandle } from "../core/transaction.ts";
 import type {
   FoundCursor,
   OutboxPositions,
   OutboxStore,
+  PreparedEvent,
   ReadRequest,
   ShardAdvance,
   StoredMessage,
@@ -40,7 +41,8 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
   }
 
   return {
-    append: (tx, source, events) => append(tx, sql, [source, JSON.stringify(events)]),
+    append: (tx, source, events) => append(tx, sql, appendStatement(sql, source, events)),
+    appendStatement: (source, events) => inTransaction(appendStatement(sql, source, events), true),
     async heartbeat({ id, leaseMs, isJoining }) {
       shardCount ??= (await positions()).last.length;
       const held = await claims.heartbeat({ scope, id, leaseMs, slots: shardCount, isJoining });
@@ -83,19 +85,39 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
 }
 
 /** Writes the events at once where it is certain that a transaction is open, and proves it first where it is not. */
-async function append(
-  tx: TransactionHandle,
-  sql: OutboxSql,
-  params: readonly unknown[],
-): Promise<void> {
+async function append(tx: TransactionHandle, sql: OutboxSql, statement: Statement): Promise<void> {
   try {
-    const { rows } = await tx.query(sql.append, [...params, false]);
+    const unproven = inTransaction(statement, false);
+    const { rows } = await tx.query(unproven.text, unproven.params);
     if (Number(rows[0]?.["appended"]) >= 0) return;
     await tx.query(sql.assertTransaction);
-    await tx.query(sql.append, [...params, true]);
+    const proven = inTransaction(statement, true);
+    await tx.query(proven.text, proven.params);
   } catch (error) {
     throw translateSqlError(error);
   }
+}
+
+/** Without its last parameter, which says whether a transaction is known to be open. */
+function appendStatement(
+  sql: OutboxSql,
+  source: string,
+  events: readonly PreparedEvent[],
+): Statement {
+  const [event] = events;
+  if (event === undefined || events.length > 1) {
+    return { text: sql.append, params: [source, JSON.stringify(events)] };
+  }
+  const { id, topic, key, type, version, data, context } = event;
+  const contextJson = context === undefined ? null : JSON.stringify(context);
+  return {
+    text: sql.appendOne,
+    params: [source, id, topic, key, type, version, data, contextJson],
+  };
+}
+
+function inTransaction({ text, params }: Statement, isKnown: boolean): Statement {
+  return { text, params: [...params, isKnown] };
 }
 
 type Row = Readonly<Record<string, unknown>>;

@@ -45,7 +45,7 @@ export function postgresStore<Client extends PostgresClient>(
     outbox: postgresOutboxStore(pool, schema),
     inbox: postgresInboxStore(pool, schema),
     parking: postgresParkingStore(pool, schema),
-    transactions: postgresTransactionStore(pool),
+    transactions: postgresTransactionStore(pool, schema),
     admin: postgresAdminStore(pool, schemaName),
     news: {
       tell: () => notifications.tell(),

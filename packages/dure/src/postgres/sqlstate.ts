@@ -57,7 +57,8 @@ export function translateSqlError(error: unknown): unknown {
   );
 }
 
-function notInTransaction(cause: unknown): DureError {
+/** The error of an emit that would not commit together with anything. */
+export function notInTransaction(cause?: unknown): DureError {
   return new DureError(
     "NOT_IN_TRANSACTION",
     "emit was called outside a transaction, so the event could not commit together with anything; nothing was written. Begin a transaction on this connection, or use dure.transaction",

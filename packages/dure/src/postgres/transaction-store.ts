@@ -1,20 +1,25 @@
 import { DureError, describeError } from "../core/errors.ts";
 import type { TransactionStore } from "../core/service-transaction.ts";
+import type { Statement } from "../core/transaction.ts";
+import { commitWith } from "./commit-with.ts";
+import { outboxSql } from "./outbox-sql.ts";
 import { takeClient } from "./pool.ts";
 import type { PostgresClient, PostgresPool } from "./pool.ts";
-import { classifySqlError } from "./sqlstate.ts";
+import { classifySqlError, translateSqlError } from "./sqlstate.ts";
 
-/** Transactions on a pool of PostgreSQL connections, at READ COMMITTED. */
+/** Transactions on a pool of PostgreSQL connections, at READ COMMITTED. `schema` is quoted. */
 export function postgresTransactionStore<Client extends PostgresClient>(
   pool: PostgresPool<Client>,
+  schema: string,
 ): TransactionStore<Client> {
+  const { assertTransaction } = outboxSql(schema);
   return {
     async run(work) {
       const { client, release } = await connect(pool);
       try {
         await begin(client);
-        const result = await work(client, client);
-        await commit(client);
+        const { result, last } = await work(client, client);
+        await commit(client, last, assertTransaction);
         release();
         return result;
       } catch (error) {
@@ -42,12 +47,18 @@ async function begin(client: PostgresClient): Promise<void> {
   }
 }
 
-async function commit(client: PostgresClient): Promise<void> {
-  let command: string | undefined;
-  try {
-    ({ command } = await client.query("commit"));
-  } catch (error) {
-    if (classifySqlError(error) !== "unavailable") throw error;
+async function commit(
+  client: PostgresClient,
+  last: Statement | undefined,
+  assertTransaction: string,
+): Promise<void> {
+  const answer = await commitWith(client, last, assertTransaction);
+  if (answer.kind === "failed") {
+    const { error, mayHaveCommitted } = answer;
+    if (classifySqlError(error) !== "unavailable") throw translateSqlError(error);
+    if (!mayHaveCommitted) {
+      throw unavailable("the connection was lost before COMMIT, nothing was committed", error);
+    }
     throw new DureError(
       "COMMIT_IN_DOUBT",
       `the connection was lost while COMMIT was on its way (${describeError(error)}): it may have committed or not; look before you do it again`,
@@ -55,7 +66,7 @@ async function commit(client: PostgresClient): Promise<void> {
     );
   }
   // In an aborted transaction COMMIT succeeds and rolls back; only its answer says so.
-  if (command === "ROLLBACK") {
+  if (answer.command === "ROLLBACK") {
     throw new DureError(
       "COMMIT_REFUSED",
       "COMMIT answered ROLLBACK: a statement of the transaction had failed and its error was not passed on; nothing was committed",

@@ -20,7 +20,7 @@ export interface TransactionParts<Client, Result> {
   readonly onWritten: () => void;
 }
 
-/** Runs the work, writes what it emitted right before COMMIT, and says so after it. */
+/** Runs the work, writes what it emitted together with COMMIT, and says so after it. */
 export async function runInTransaction<Client, Result>(
   parts: TransactionParts<Client, Result>,
 ): Promise<Result> {
@@ -55,9 +55,9 @@ export async function runInTransaction<Client, Result>(
       // Before the first wait: what is emitted from here on would stand in no statement, and be lost in silence.
       isOpen = false;
       const events = await Promise.all(emitted.map(async (prepared) => prepared));
-      if (events.length > 0) await outbox.append(raw, source, events);
       await faults.hit("transaction.before-commit");
-      return value;
+      const last = events.length > 0 ? outbox.appendStatement(source, events) : undefined;
+      return { result: value, last };
     } finally {
       isOpen = false;
     }

@@ -1,0 +1,103 @@
+import type { CpuMeter } from "./cpu.ts";
+
+/** What is done over and over; it is told which of the concurrent writers it is. */
+export interface Variant {
+  readonly name: string;
+  readonly work: (writer: number) => Promise<unknown>;
+}
+
+/** How many do the work at once: the same everywhere. */
+export const writers = 16;
+
+interface Slice {
+  readonly count: number;
+  readonly ms: number;
+}
+
+/** All writers do the work for so long; work under way is finished and counted, with its time. */
+async function slice({ work }: Variant, ms: number): Promise<Slice> {
+  const startedAt = performance.now();
+  const until = startedAt + ms;
+  let count = 0;
+  const writeUntilThen = async (writer: number): Promise<void> => {
+    while (performance.now() < until) {
+      await work(writer);
+      count += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: writers }, (_, writer) => writeUntilThen(writer)));
+  return { count, ms: performance.now() - startedAt };
+}
+
+/**
+ * Measures the variants in short slices that take turns, each turn beginning with another variant, so
+ * that a machine that drifts is as unkind to one as to the other. Resolves to rates per second; the
+ * meter, if there is one, adds up the processor time of each.
+ */
+export async function rotate(
+  variants: readonly Variant[],
+  options: { readonly seconds: number; readonly slices: number },
+  meter?: CpuMeter,
+): Promise<ReadonlyMap<string, number>> {
+  const ms = (options.seconds * 1_000) / options.slices;
+  const sums = new Map(variants.map(({ name }) => [name, { count: 0, ms: 0 }]));
+  for (let turn = 0; turn < options.slices; turn += 1) {
+    const first = turn % variants.length;
+    for (const variant of [...variants.slice(first), ...variants.slice(0, first)]) {
+      const run = async (): Promise<number> => {
+        const { count, ms: taken } = await slice(variant, ms);
+        const sum = sums.get(variant.name) ?? { count: 0, ms: 0 };
+        sum.count += count;
+        sum.ms += taken;
+        return count;
+      };
+      await (meter?.measure(variant.name, run) ?? run());
+    }
+  }
+  return new Map([...sums].map(([name, sum]) => [name, (sum.count * 1_000) / sum.ms]));
+}
+
+/** Looks until the condition holds, without a pause when `everyMs` is 0; throws when it takes too long. */
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  { withinMs = 120_000, everyMs = 2 }: { withinMs?: number; everyMs?: number } = {},
+): Promise<void> {
+  const deadline = performance.now() + withinMs;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`${what}: not within ${withinMs} ms`);
+    if (everyMs > 0) await pause(everyMs);
+  }
+}
+
+/** Fired and not done: beyond this nothing more is fired, so that a server that cannot follow is not buried. */
+const inFlightMax = 2_000;
+
+/**
+ * Fires at fixed moments, whether or not the earlier ones are done (an open loop): a slow answer delays
+ * nobody, and shows. Resolves when all are done, and throws what the first that failed threw.
+ */
+export async function pace(
+  options: { readonly perSecond: number; readonly seconds: number },
+  fire: (index: number) => Promise<void>,
+): Promise<void> {
+  const startedAt = performance.now();
+  const inFlight = new Set<Promise<void>>();
+  const failures: unknown[] = [];
+  const total = Math.round(options.perSecond * options.seconds);
+  for (let index = 0; index < total && failures.length === 0; index += 1) {
+    const waitMs = startedAt + (index * 1_000) / options.perSecond - performance.now();
+    if (waitMs > 1) await pause(waitMs);
+    if (inFlight.size >= inFlightMax) await Promise.race(inFlight);
+    const fired = fire(index)
+      .catch((error: unknown) => void failures.push(error))
+      .then(() => void inFlight.delete(fired));
+    inFlight.add(fired);
+  }
+  await Promise.all(inFlight);
+  if (failures.length > 0) throw failures[0];
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
