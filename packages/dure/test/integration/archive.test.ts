@@ -25,7 +25,7 @@ async function oldPartition(count: number): Promise<string> {
   await using service = createTestService({ pool: database.pool });
   await service.dure.start();
   await service.dure.transaction((tx) => {
-    for (let n = 1; n <= count; n += 1) tx.emit(stepTaken, { key: "한글 \u{1f600}", n });
+    for (let n = 1; n <= count; n += 1) tx.emit(stepTaken, { key: "한글 \u2028\u{1f600}\\", n });
     return Promise.resolve();
   });
   await waitForDrained(service.dure);
