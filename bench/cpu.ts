@@ -27,7 +27,10 @@ export class CpuMeter {
     if (before === undefined || after === undefined) return;
     const sum = this.#sums.get(name) ?? { node: 0, postgres: 0, count: 0 };
     sum.node += after.node - before.node;
-    sum.postgres += after.postgres - before.postgres;
+    // What has ended in between counts as nothing; connections stay open for a whole case.
+    for (const [pid, spent] of after.postgres) {
+      sum.postgres += spent - (before.postgres.get(pid) ?? 0);
+    }
     sum.count += count;
     this.#sums.set(name, sum);
   }
@@ -44,20 +47,20 @@ export class CpuMeter {
     return costs;
   }
 
-  #now(): CpuCost | undefined {
+  /** What has been spent so far, in microseconds, of the server by process. */
+  #now(): { node: number; postgres: ReadonlyMap<string, number> } | undefined {
     const pid = this.#serverPid;
     const children = read(`/proc/${pid}/task/${pid}/children`)?.trim().split(" ");
     if (children === undefined) return undefined;
-    // A process that has ended in between counts as nothing; connections stay open for a whole case.
-    const nanoseconds = [String(pid), ...children].map((child) =>
-      Number(read(`/proc/${child}/schedstat`)?.split(" ")[0] ?? 0),
-    );
     const { user, system } = process.cpuUsage();
-    return {
-      node: user + system,
-      postgres: nanoseconds.reduce((sum, value) => sum + value, 0) / 1_000,
-    };
+    const postgres = [String(pid), ...children].map((child) => [child, spentBy(child)] as const);
+    return { node: user + system, postgres: new Map(postgres) };
   }
+}
+
+/** The kernel counts nanoseconds; 0 for a process that has just ended. */
+function spentBy(pid: string): number {
+  return Number(read(`/proc/${pid}/schedstat`)?.split(" ")[0] ?? 0) / 1_000;
 }
 
 function read(path: string): string | undefined {

@@ -30,6 +30,10 @@ export class Servers implements AsyncDisposable {
     return this.#isUnused;
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   async start(): Promise<EmbeddedPostgres> {
     if (this.#isClosed) throw new Error("the bench is being stopped");
     this.#isUnused = false;

@@ -1,5 +1,5 @@
 import type { Pool } from "pg";
-import { until, writers } from "./load.ts";
+import { untilCount, writers } from "./load.ts";
 import { createNullSink, Measured, relayingService, text, writingService } from "./service.ts";
 
 /** Events that one loading transaction emits. */
@@ -39,7 +39,7 @@ export async function drain(pool: Pool, total: number): Promise<DrainRates> {
   const startedAt = performance.now();
   await relay.start();
   try {
-    await until("the backlog is published", () => sink.count >= total, { everyMs: 1 });
+    await untilCount("published events", () => sink.count, total);
   } finally {
     await relay.stop();
   }
@@ -71,7 +71,7 @@ async function publish(pool: Pool, expected: number): Promise<void> {
   const relay = relayingService(pool, sink);
   await relay.start();
   try {
-    await until("the outbox is emptied", () => sink.count >= expected, { everyMs: 10 });
+    await untilCount("emptied events", () => sink.count, expected, 10);
   } finally {
     await relay.stop();
   }

@@ -57,18 +57,31 @@ export async function rotate(
   return new Map([...sums].map(([name, sum]) => [name, (sum.count * 1_000) / sum.ms]));
 }
 
-/** Looks until the condition holds, without a pause when `everyMs` is 0; throws when it takes too long. */
-export async function until(
+/** Looks until so many are there; throws when it takes longer than it can on any machine. */
+export async function untilCount(
   what: string,
-  condition: () => boolean | Promise<boolean>,
-  { withinMs = 120_000, everyMs = 2 }: { withinMs?: number; everyMs?: number } = {},
+  count: () => number,
+  expected: number,
+  everyMs = 1,
 ): Promise<void> {
-  const deadline = performance.now() + withinMs;
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`${what}: not within ${withinMs} ms`);
-    if (everyMs > 0) await pause(everyMs);
+  const deadline = performance.now() + waitMsMax;
+  while (count() < expected) {
+    if (performance.now() > deadline) {
+      throw new Error(`${what}: ${count()} of ${expected} within ${waitMsMax / 1_000} s`);
+    }
+    await pause(everyMs);
   }
 }
+
+/** Asks again and again until the answer is yes; throws when it takes longer than it can on any machine. */
+export async function untilTrue(what: string, condition: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + waitMsMax;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`${what}: not within ${waitMsMax / 1_000} s`);
+  }
+}
+
+const waitMsMax = 120_000;
 
 /** Fired and not done: beyond this nothing more is fired, so that a server that cannot follow is not buried. */
 const inFlightMax = 2_000;

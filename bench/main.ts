@@ -25,21 +25,25 @@ const cases: Readonly<Record<CaseName, BenchCase>> = {
 const servers = new Servers();
 let exitCode: number | undefined;
 
-process.once("SIGINT", () => void end(130));
-process.once("SIGTERM", () => void end(143));
+// Not once: npm hands on the signal that the terminal has sent already, and the second would end us at once.
+process.on("SIGINT", () => void end(130));
+process.on("SIGTERM", () => void end(143));
 // A peer that fails beside the measurement ends the run as well; nothing may be left behind.
-process.once("uncaughtException", (error) => void fail(error));
+process.on("uncaughtException", (error) => void fail(error));
 
 try {
   const options = readOptions(process.argv.slice(2));
-  const figures = await measure(options);
+  const { figures, failed } = await measure(options);
   print(options, figures);
-  await end(0);
+  await end(failed.length === 0 ? 0 : 1);
 } catch (error) {
   await fail(error);
 }
 
-async function measure(options: BenchOptions): Promise<readonly Figure[]> {
+/** Case by case; what one that fails has measured is lost, what the others measure is not. */
+async function measure(
+  options: BenchOptions,
+): Promise<{ figures: readonly Figure[]; failed: readonly CaseName[] }> {
   const startedAt = performance.now();
   const progress = (line: string): void => {
     if (exitCode !== undefined) return;
@@ -49,10 +53,18 @@ async function measure(options: BenchOptions): Promise<readonly Figure[]> {
   progress("starting PostgreSQL");
   const server = await servers.start();
   const figures: Figure[] = [];
+  const failed: CaseName[] = [];
   for (const name of options.cases) {
-    figures.push(...(await cases[name]({ options, server, servers, progress })));
+    try {
+      figures.push(...(await cases[name]({ options, server, servers, progress })));
+    } catch (error) {
+      if (servers.isClosed) throw error;
+      failed.push(name);
+      console.error(error);
+      progress(`${name.toUpperCase()} failed`);
+    }
   }
-  return figures;
+  return { figures, failed };
 }
 
 function print(options: BenchOptions, figures: readonly Figure[]): void {
@@ -75,9 +87,14 @@ function print(options: BenchOptions, figures: readonly Figure[]): void {
 async function fail(error: unknown): Promise<void> {
   // What fails because everything is being stopped is no news.
   if (exitCode !== undefined) return;
-  console.error(error instanceof Error && error.stack !== undefined ? error.stack : error);
-  if (servers.isUnused) console.error(`\n${usage()}`);
+  // Nothing was started: it is the command line.
+  if (servers.isUnused) console.error(`${describe(error)}\n\n${usage()}`);
+  else console.error(error);
   await end(1);
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Stops the servers, removes their files and ends the process, whatever else is under way. */

@@ -59,7 +59,10 @@ export function readOptions(args: readonly string[]): BenchOptions {
   const given: Readonly<Record<string, unknown>> = values;
   const number = (name: keyof typeof numbers): number => {
     const value = Number(given[name] ?? numbers[name].default);
-    if (!(value > 0)) throw new Error(`--${name}: must be a number above 0`);
+    const isDuration = name.endsWith("seconds");
+    if (!(value > 0) || !(isDuration || Number.isInteger(value))) {
+      throw new Error(`--${name}: must be a ${isDuration ? "" : "whole "}number above 0`);
+    }
     return value;
   };
   return {

@@ -5,7 +5,7 @@ import type { Pool } from "pg";
 import type { BenchCase } from "../context.ts";
 import { openDatabase, settle } from "../database.ts";
 import { ratioFigure } from "../figure.ts";
-import { rotate, until } from "../load.ts";
+import { rotate, untilCount, untilTrue } from "../load.ts";
 import { Series } from "../measure.ts";
 import { openRawInserts, raw } from "../raw.ts";
 import { Measured, text } from "../service.ts";
@@ -120,8 +120,8 @@ async function consume(
   try {
     const startedAt = performance.now();
     await dure.start();
-    await until("all messages are handled", () => count >= total);
-    await until("all handlers have committed", async () => {
+    await untilCount("handled messages", () => count, total);
+    await untilTrue("all handlers have committed", async () => {
       const { rows } = await pool.query<{ done: boolean }>(
         "select count(*) = $1 as done from consumed",
         [total],

@@ -3,7 +3,7 @@ import { createDure } from "dure";
 import { postgresStore, postgresTransport } from "dure/postgres";
 import { Pool } from "pg";
 import { preciseNow } from "../latency.ts";
-import { until } from "../load.ts";
+import { untilCount } from "../load.ts";
 import { Measured } from "../service.ts";
 import type { ChildAnswer, ChildRequest } from "./p8-latency.ts";
 
@@ -21,9 +21,7 @@ async function answer(request: ChildRequest): Promise<void> {
       send({ kind: "started" });
       break;
     case "report":
-      await until("all events are handled", () => handled.size >= request.expected, {
-        withinMs: 15_000,
-      });
+      await untilCount("handled events", () => handled.size, request.expected);
       send({ kind: "handled", handled: [...handled] });
       break;
   }

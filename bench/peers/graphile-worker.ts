@@ -1,5 +1,5 @@
 import type { Pool, PoolClient } from "pg";
-import { until } from "../load.ts";
+import { untilCount, untilTrue } from "../load.ts";
 import type { MeasuredData } from "../service.ts";
 import { importPeer } from "./import-peer.ts";
 
@@ -92,8 +92,8 @@ export async function openGraphileWorker(pool: Pool): Promise<GraphilePeer> {
         count += 1;
       });
       try {
-        await until("graphile-worker has begun all jobs", () => count >= total, { everyMs: 1 });
-        await until("graphile-worker has completed all jobs", isEmpty, { everyMs: 0 });
+        await untilCount("jobs of graphile-worker", () => count, total);
+        await untilTrue("graphile-worker has completed all jobs", isEmpty);
         return (total * 1_000) / (performance.now() - startedAt);
       } finally {
         await runner.stop();

@@ -229,15 +229,20 @@ const rules: readonly Rule[] = [
     check: banned(
       "bare",
       /\.(?:only|skip)\s*\(|\b(?:test|it|describe|suite)(?:\.\w+)*\.(?:only|skip|todo)\b/g,
-      (file) => file.isTest,
+      // There a test that cannot run on this machine says why, and CI fails on it.
+      (file) => file.isTest && file.path !== "packages/dure/test/support/leave-out.ts",
     ),
     refuses: [
+      { "packages/dure/test/support/a.ts": "context.skip();" },
       { "a.test.ts": "it.only('a', () => {});" },
       { "a.test.ts": "describe.skip('a', () => {});" },
       { "a.test.ts": "test.todo('a');" },
       { "a.test.ts": "it.skip.each([1])('a', () => {});" },
     ],
-    accepts: [{ "a.test.ts": "it('a', () => {});" }],
+    accepts: [
+      { "a.test.ts": "it('a', () => {});" },
+      { "packages/dure/test/support/leave-out.ts": "context.skip();" },
+    ],
   },
   {
     name: "work left over is an issue with a number, not a note in the code",

@@ -21,9 +21,10 @@ export type PublishOutcome =
 /**
  * The sending half of a transport. `publish` resolves when every message is durable with the broker, or
  * refused one by one; outcomes stand in the order of the messages. It rejects when the broker cannot be
- * reached or the outcome is unknown: then nothing is assumed and all are sent again. Messages of one key
- * that were accepted are delivered in the order of the batch, and batches in the order of the calls; behind a
- * refused message, the later ones of its key in the batch are refused too.
+ * reached or the outcome is unknown: then nothing is assumed and all are sent again. The signal aborts when
+ * nobody waits for the outcome any more: let go of what the call holds. Messages of one key that were
+ * accepted are delivered in the order of the batch, and batches in the order of the calls; behind a refused
+ * message, the later ones of its key in the batch are refused too.
  *
  * @throws FENCED when a newer epoch of the shard has published
  */

@@ -7,6 +7,8 @@ import { describeError } from "../core/errors.ts";
 import type { Faults } from "../core/faults.ts";
 import type { Logger } from "../core/logger.ts";
 import type { PartitionBatch, Subscription } from "../core/transport.ts";
+import { createTrouble } from "../core/trouble.ts";
+import type { Trouble } from "../core/trouble.ts";
 import type { Inbox } from "./inbox.ts";
 
 /** What a consumer group may be told; all of it has a default. */
@@ -26,6 +28,9 @@ export interface ConsumerOptions {
 export type ConsumerSettings = Required<Omit<ConsumerOptions, "retry">> & {
   readonly retry: RetryPolicy;
 };
+
+/** A failure is over when nothing has failed for so long. */
+const settleMs = 5_000;
 
 /** What a consumer is made of. */
 export interface ConsumerParts {
@@ -49,12 +54,17 @@ export class Consumer {
   /** Partitions of which this process has survived a batch; the first of each is handled carefully. */
   readonly #trusted: Set<number> = new Set();
   readonly #finished: Wakeup = createWakeup();
-  /** The turn in which each partition was last begun. */
-  readonly #turns: Map<number, number> = new Map();
-  #turn = 0;
+  /** Fetched and not begun, in turn: what is read once is not read again because no place was free. */
+  #waiting: PartitionBatch[] = [];
+  /** One for all partitions: they fail together. */
+  readonly #handling: Trouble;
 
   constructor(parts: ConsumerParts) {
     this.#parts = parts;
+    this.#handling = this.#trouble(
+      "consumer could not handle a batch and tries again",
+      "consumer handles again",
+    );
   }
 
   /** Handles messages until the signal aborts; then finishes what is under way and leaves the group. Never rejects. */
@@ -64,20 +74,19 @@ export class Consumer {
 
   async #read(signal: AbortSignal): Promise<void> {
     const { clock, subscribe } = this.#parts;
+    const trouble = this.#trouble("consumer cannot read and tries again", "consumer reads again");
     let subscription: Subscription | undefined;
     let failures = 0;
     while (!signal.aborted) {
       try {
         subscription ??= await subscribe();
         await this.#readUntilStopped(subscription, signal, () => {
-          if (failures > 0)
-            this.#parts.logger.info("consumer reads again", { group: this.#parts.group });
           failures = 0;
+          trouble.succeeded();
         });
       } catch (error) {
         failures += 1;
-        if (failures === 1 && !signal.aborted)
-          this.#warn("consumer cannot read and tries again", error);
+        if (!signal.aborted) trouble.failed(error);
         await clock.sleep(backoffMs(failures, { baseMs: 50, maxMs: 5_000 }, clock), signal);
       }
     }
@@ -95,18 +104,23 @@ export class Consumer {
     const { settings } = this.#parts;
     let pauseMs = settings.pollMsMin;
     while (!signal.aborted) {
-      const busy = new Set(this.#busy.keys());
-      const free = settings.concurrency - busy.size;
-      const batches =
-        free > 0
-          ? await subscription.fetch({ busy, maxMessages: settings.batchSizeMax, signal })
-          : [];
+      if (this.#busy.size + this.#waiting.length < settings.concurrency) {
+        const busy = new Set([...this.#busy.keys(), ...this.#waiting.map((it) => it.partition)]);
+        const batches = await subscription.fetch({
+          busy,
+          maxMessages: settings.batchSizeMax,
+          signal,
+        });
+        if (batches.length > 0) pauseMs = settings.pollMsMin;
+        // Behind those that wait: else a few busy partitions would starve the others.
+        this.#waiting.push(...batches);
+      }
       onRead();
-      // Whoever has waited longest comes first: else a few busy partitions would starve the others.
-      const inTurn = batches.toSorted((left, right) => this.#turnOf(left) - this.#turnOf(right));
-      for (const batch of inTurn.slice(0, free)) this.#begin(subscription, batch, signal);
-      if (batches.length > 0) pauseMs = settings.pollMsMin;
-      // A free place and more batches than places: no need to ask again before one is finished.
+      while (this.#busy.size < settings.concurrency && !signal.aborted) {
+        const next = this.#waiting.shift();
+        if (next === undefined) break;
+        this.#begin(subscription, next, signal);
+      }
       const isFull = this.#busy.size >= settings.concurrency;
       const waited = isFull
         ? await this.#finished.wait(settings.pollMsMax, signal)
@@ -137,18 +151,12 @@ export class Consumer {
     }
   }
 
-  #turnOf(batch: PartitionBatch): number {
-    return this.#turns.get(batch.partition) ?? 0;
-  }
-
   #begin(subscription: Subscription, batch: PartitionBatch, signal: AbortSignal): void {
     const work = this.#handle(subscription, batch, signal).finally(() => {
       this.#busy.delete(batch.partition);
       this.#finished.wake();
     });
     this.#busy.set(batch.partition, work);
-    this.#turn += 1;
-    this.#turns.set(batch.partition, this.#turn);
   }
 
   /** Handles a batch until it is done or we are stopped: an unreachable database costs no attempts. */
@@ -157,20 +165,19 @@ export class Consumer {
     batch: PartitionBatch,
     signal: AbortSignal,
   ): Promise<void> {
-    const { inbox, clock, group, logger, faults } = this.#parts;
+    const { inbox, clock, faults } = this.#parts;
     for (let failures = 0; !signal.aborted;) {
       try {
         const messages = batch.deliveries.map((delivery) => delivery.message);
         await inbox.handle(messages, { isCareful: !this.#trusted.has(batch.partition) });
         this.#trusted.add(batch.partition);
-        if (failures > 0)
-          logger.info("consumer handles again", { group, partition: batch.partition });
+        this.#handling.succeeded();
         await subscription.acknowledge(batch, batch.deliveries.length);
         await faults.hit("inbox.after-acknowledge");
         return;
       } catch (error) {
         failures += 1;
-        if (failures === 1) this.#warn("consumer could not handle a batch and tries again", error);
+        this.#handling.failed(error);
         await clock.sleep(backoffMs(failures, { baseMs: 50, maxMs: 5_000 }, clock), signal);
       }
     }
@@ -178,6 +185,10 @@ export class Consumer {
 
   async #retryParked(signal: AbortSignal): Promise<void> {
     const { inbox, clock } = this.#parts;
+    const trouble = this.#trouble(
+      "consumer cannot look at its parked messages",
+      "consumer looks at its parked messages again",
+    );
     let failures = 0;
     while (!signal.aborted) {
       let pauseMs = 200;
@@ -185,14 +196,24 @@ export class Consumer {
         const { tried, nextInMs } = await inbox.retryDue(signal);
         pauseMs = tried > 0 ? 0 : nextInMs;
         failures = 0;
+        trouble.succeeded();
       } catch (error) {
         failures += 1;
-        if (failures === 1 && !signal.aborted)
-          this.#warn("consumer cannot look at its parked messages", error);
+        if (!signal.aborted) trouble.failed(error);
         pauseMs = backoffMs(failures, { baseMs: 200, maxMs: 5_000 }, clock) + 50;
       }
       if (pauseMs > 0) await inbox.parkedNews.wait(pauseMs, signal);
     }
+  }
+
+  #trouble(message: string, messageOver: string): Trouble {
+    const { clock, logger, group } = this.#parts;
+    return createTrouble({
+      clock,
+      settleMs,
+      say: (error) => this.#warn(message, error),
+      sayOver: () => logger.info(messageOver, { group }),
+    });
   }
 
   #warn(message: string, error: unknown): void {

@@ -18,8 +18,13 @@ export interface Received {
  */
 export interface InboxStore {
   receive(tx: TransactionHandle, consumer: string, batch: readonly Message[]): Promise<Received>;
+  /**
+   * Writes down that this batch is begun, unless some of it was begun before and has not ended: then it
+   * writes nothing and resolves to false. Durable when it resolves.
+   */
+  beginBatch(consumer: string, messageIds: readonly string[]): Promise<boolean>;
   /** Durable when it resolves: how often this message was begun, this time included, since it last ended. */
   beginAttempt(consumer: string, messageId: string): Promise<number>;
-  /** The attempt has ended, however: the process lives. */
-  endAttempt(consumer: string, messageId: string): Promise<void>;
+  /** The attempts have ended, however: the process lives. */
+  endAttempts(consumer: string, messageIds: readonly string[]): Promise<void>;
 }

@@ -103,11 +103,24 @@ export class Inbox {
   }
 
   /**
-   * After a start nobody knows whether the former process died of one of these. So each is begun in the
-   * database before it is handled, and one at a time in the whole process: what is still begun after a
-   * crash has caused it, and its neighbours are not blamed. (Beside a slow one others begin after a second.)
+   * After a start nobody knows whether the former process died of one of these. So the batch is written down
+   * as begun before it is handled. If some of it was begun before, a process has died with it: then each
+   * is begun by itself, and one at a time in the whole process: what is still begun after the next crash has
+   * caused it, and its neighbours are not blamed. (Beside a slow one others begin after a second.)
    */
   async #handleCarefully(batch: readonly Message[]): Promise<void> {
+    const { store, group } = this.#parts;
+    const ids = batch.map((message) => message.id);
+    if (ids.every((id) => !this.#begun.has(id)) && (await store.beginBatch(group, ids))) {
+      for (const id of ids) this.#begun.set(id, 1);
+    }
+    // Begun together in this life; one that is begun alone after a crash counts more than one.
+    if (ids.every((id) => this.#begun.get(id) === 1)) {
+      await this.handle(batch);
+      await store.endAttempts(group, ids);
+      for (const id of ids) this.#begun.delete(id);
+      return;
+    }
     for (const message of batch) {
       await this.#attempt(message, async (isDeadly) => {
         if (isDeadly) await this.#park(message, handlerDied(message));
@@ -128,7 +141,7 @@ export class Inbox {
       const started = this.#begun.get(message.id) ?? (await store.beginAttempt(group, message.id));
       this.#begun.set(message.id, started);
       await work(started > startedMax);
-      await store.endAttempt(group, message.id);
+      await store.endAttempts(group, [message.id]);
       this.#begun.delete(message.id);
     } finally {
       turn.resolve();

@@ -8,7 +8,10 @@ import { assert, describeError, isDureError } from "../core/errors.ts";
 import { keyOf } from "../core/message.ts";
 import type { DueMessage, Failure, ParkingStore, ParkRequest } from "../core/parking.ts";
 import type { Publisher, PublishOutcome } from "../core/transport.ts";
+import { createTrouble } from "../core/trouble.ts";
+import type { Trouble } from "../core/trouble.ts";
 import type { ReadRequest, ShardAdvance, StoredMessage } from "./outbox-store.ts";
+import { publishWithin } from "./publish-within.ts";
 import { RelayMembership } from "./relay-membership.ts";
 import type { MembershipParts, OwnedShard } from "./relay-membership.ts";
 
@@ -22,6 +25,8 @@ export interface RelayOptions {
   readonly pollMsMin?: number;
   /** The longest wait between looks. @defaultValue 1000 */
   readonly pollMsMax?: number;
+  /** How long a publication may take before its outcome counts as unknown and all of it is sent again. @defaultValue 30000 */
+  readonly publishMsMax?: number;
   /** For an event that the transport refuses. A transport that is down costs no attempts. */
   readonly retry?: Partial<RetryPolicy>;
   /** What a dead letter does to its key: the later events wait, or go on without it. @defaultValue "park-key" */
@@ -104,31 +109,39 @@ export class Relay {
   }
 
   async #keepLease(signal: AbortSignal): Promise<void> {
-    const { settings, logger, source } = this.#parts;
-    let failures = 0;
+    const { settings } = this.#parts;
+    const trouble = this.#trouble(
+      "relay cannot renew its lease and tries again",
+      "relay renews its lease again",
+    );
+    let isFailing = false;
     while (!signal.aborted) {
       try {
         await this.#membership.heartbeat();
-        if (failures > 0) logger.info("relay renews its lease again", { source });
-        failures = 0;
+        isFailing = false;
+        trouble.succeeded();
         this.wake();
       } catch (error) {
-        failures += 1;
-        if (failures === 1) this.#warn("relay cannot renew its lease and tries again", error);
+        isFailing = true;
+        trouble.failed(error);
       }
-      await this.#leaseWakeup.wait(settings.leaseMs / (failures > 0 ? 10 : 3), signal);
+      await this.#leaseWakeup.wait(settings.leaseMs / (isFailing ? 10 : 3), signal);
     }
   }
 
   async #pump(signal: AbortSignal): Promise<void> {
-    const { clock, settings, logger, source } = this.#parts;
+    const { clock, settings } = this.#parts;
+    const trouble = this.#trouble(
+      "relay could not publish and tries again",
+      "relay publishes again",
+    );
     let failures = 0;
     let pauseMs = settings.pollMsMin;
     while (!signal.aborted) {
       try {
-        const { isBusy, isMore, hasGaps } = await this.#tick(signal);
-        if (failures > 0) logger.info("relay publishes again", { source });
+        const { isBusy, isMore, hasGaps } = await this.#tick();
         failures = 0;
+        trouble.succeeded();
         const pauseMsMax = Math.min(settings.pollMsMax, hasGaps ? gapPollMsMax : Infinity);
         pauseMs = isBusy ? settings.pollMsMin : Math.min(pauseMs * 2, pauseMsMax);
         if (isMore) continue;
@@ -137,13 +150,22 @@ export class Relay {
         // Whatever was in flight is unknown: go on from what was recorded, as a new owner would.
         this.#membership.shards.clear();
         if (isDureError(error, "FENCED")) await this.#startAgain();
-        if (failures === 1 && !signal.aborted)
-          this.#warn("relay could not publish and tries again", error);
+        if (!signal.aborted) trouble.failed(error);
         await clock.sleep(backoffMs(failures, { baseMs: 50, maxMs: 5_000 }, clock), signal);
         continue;
       }
       if ((await this.#wakeup.wait(pauseMs, signal)) === "woken") pauseMs = settings.pollMsMin;
     }
+  }
+
+  #trouble(message: string, messageOver: string): Trouble {
+    const { clock, settings, logger, source } = this.#parts;
+    return createTrouble({
+      clock,
+      settleMs: settings.leaseMs,
+      say: (error) => this.#warn(message, error),
+      sayOver: () => logger.info(messageOver, { source }),
+    });
   }
 
   /** Comes back as a new member with higher epochs, and at once; unless the heartbeat has seen to that already. */
@@ -156,9 +178,7 @@ export class Relay {
   }
 
   /** One look at the outbox. Busy: look again soon; more: look again at once. */
-  async #tick(
-    signal: AbortSignal,
-  ): Promise<{ isBusy: boolean; isMore: boolean; hasGaps: boolean }> {
+  async #tick(): Promise<{ isBusy: boolean; isMore: boolean; hasGaps: boolean }> {
     const { outbox, settings, source, faults } = this.#parts;
     if (!this.#membership.isLeaseLive) return { isBusy: false, isMore: false, hasGaps: false };
     this.#memberId = this.#membership.memberId;
@@ -172,7 +192,7 @@ export class Relay {
     const requests = await this.#readRequests(last);
     const found = requests.length === 0 ? [] : await outbox.read(requests, settings.batchSizeMax);
     const due = await this.#dueMessages();
-    const sent = await this.#send(found, due, signal);
+    const sent = await this.#send(found, due);
     const { advances, isMore } = this.#progress(requests, found);
     if (advances.length + sent.parked.length + sent.resolved.length > 0) {
       const fenced = await outbox.advance(this.#memberId, advances, sent.parked, sent.resolved);
@@ -249,12 +269,8 @@ export class Relay {
     return due.filter((message) => this.#membership.shards.has(message.shard));
   }
 
-  async #send(
-    found: readonly StoredMessage[],
-    due: readonly DueMessage[],
-    signal: AbortSignal,
-  ): Promise<Sent> {
-    const { publisher, faults, source } = this.#parts;
+  async #send(found: readonly StoredMessage[], due: readonly DueMessage[]): Promise<Sent> {
+    const { publisher, faults, source, settings } = this.#parts;
     const isFree = (stored: StoredMessage): boolean => !this.#parkedKeys.has(keyOf(stored.message));
     const free = found.filter(isFree);
     const parked = found
@@ -269,7 +285,7 @@ export class Relay {
       shard,
       epoch,
     }));
-    const outcomes = await publisher.publish(messages, { fences, signal });
+    const outcomes = await publishWithin(publisher, messages, fences, settings.publishMsMax);
     assert(outcomes.length === messages.length, "a transport must answer for each message");
     await faults.hit("relay.after-publish");
     const resolved = await this.#settleDue(due, outcomes);

@@ -1,4 +1,4 @@
-import type { AdminStore, DeadLetterFilter } from "../admin/admin-store.ts";
+import type { AdminStore, DeadLetterFilter, PendingEvent } from "../admin/admin-store.ts";
 import { adminSql } from "./admin-sql.ts";
 import { textOrNull } from "./message-row.ts";
 import { quoteIdentifier } from "./pool.ts";
@@ -6,7 +6,12 @@ import type { PostgresPool } from "./pool.ts";
 import { postgresRelayAdmin } from "./relay-admin-store.ts";
 
 /** What an operator may see and do, in PostgreSQL. */
-export function postgresAdminStore(pool: PostgresPool, schemaName: string): AdminStore {
+export function postgresAdminStore(
+  pool: PostgresPool,
+  schemaName: string,
+  /** For what may take its time: its statements are not given up. */
+  patientPool: PostgresPool,
+): AdminStore {
   const sql = adminSql(quoteIdentifier(schemaName));
   return {
     async status() {
@@ -24,16 +29,8 @@ export function postgresAdminStore(pool: PostgresPool, schemaName: string): Admi
       };
     },
     async oldestPending() {
-      const row = (await pool.query(sql.oldestPending)).rows[0];
-      return (
-        row && {
-          id: String(row["id"]),
-          topic: String(row["topic"]),
-          type: String(row["type"]),
-          shard: Number(row["shard"]),
-          seconds: Number(row["seconds"]),
-        }
-      );
+      const { rows } = await pool.query(sql.oldestPending);
+      return rows.map(pendingFromRow)[0];
     },
     async deadLetters(filter, limit) {
       const { rows } = await pool.query(sql.deadLetters, [...filterColumns(filter), limit]);
@@ -62,7 +59,17 @@ export function postgresAdminStore(pool: PostgresPool, schemaName: string): Admi
       const params = [...filterColumns(filter), limit, actor, reason];
       return (await pool.query(sql.discard, params)).rows.length;
     },
-    ...postgresRelayAdmin(pool, schemaName),
+    ...postgresRelayAdmin(pool, schemaName, patientPool),
+  };
+}
+
+function pendingFromRow(row: Readonly<Record<string, unknown>>): PendingEvent {
+  return {
+    id: String(row["id"]),
+    topic: String(row["topic"]),
+    type: String(row["type"]),
+    shard: Number(row["shard"]),
+    seconds: Number(row["seconds"]),
   };
 }
 

@@ -29,6 +29,8 @@ export type ArchiveHook = (partition: ExpiredPartition) => Promise<ArchiveReceip
 /** What archiving is made of. */
 export interface ArchiveParts {
   readonly pool: PostgresPool;
+  /** For reading a whole partition: its statements are not given up. */
+  readonly patientPool: PostgresPool;
   /** Quoted. */
   readonly schema: string;
   readonly archive: ArchiveHook;
@@ -75,9 +77,9 @@ export async function archiveDetached(parts: ArchiveParts): Promise<void> {
 }
 
 async function archiveOne(parts: ArchiveParts, sql: ArchiveSql, taken: Taken): Promise<void> {
-  const { pool, logger } = parts;
+  const { pool, patientPool, logger } = parts;
   const receipt = await runHook(parts, sql, taken);
-  const { rows } = await pool.query(sql.archived, [
+  const { rows } = await patientPool.query(sql.archived, [
     taken.name,
     taken.token,
     receipt.count,

@@ -1,4 +1,5 @@
 import type { ClaimsSql } from "./claims-sql.ts";
+import { queryWithin } from "./pool.ts";
 import type { PostgresPool } from "./pool.ts";
 
 /** A slot that a member holds. */
@@ -30,7 +31,9 @@ export interface Claims {
 export function postgresClaims(pool: PostgresPool, sql: ClaimsSql): Claims {
   return {
     async heartbeat({ scope, id, leaseMs, slots, isJoining }) {
-      const { rows } = await pool.query(sql.heartbeat, [scope, id, leaseMs, slots, isJoining]);
+      const params = [scope, id, leaseMs, slots, isJoining];
+      // An answer that comes after the lease is no answer.
+      const { rows } = await queryWithin(pool, sql.heartbeat, params, { msMax: leaseMs });
       if (rows.length === 0) return undefined;
       return rows
         .map((row) => ({

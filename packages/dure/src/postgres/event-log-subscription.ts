@@ -5,6 +5,8 @@ import { describeError } from "../core/errors.ts";
 import { newId } from "../core/id.ts";
 import type { Logger } from "../core/logger.ts";
 import type { PartitionBatch, Subscription } from "../core/transport.ts";
+import { createTrouble } from "../core/trouble.ts";
+import type { Trouble } from "../core/trouble.ts";
 import { postgresClaims } from "./claims.ts";
 import type { Claims } from "./claims.ts";
 import { claimsSql } from "./claims-sql.ts";
@@ -45,6 +47,7 @@ export class EventLogSubscription implements Subscription {
   readonly #uncommitted: Map<string, { topic: string; partition: number; position: number }> =
     new Map();
   readonly #heartbeats: Promise<void>;
+  readonly #committingTrouble: Trouble;
   #memberId = "";
   /** The id that is joining: kept until it is in, so that a lost answer leaves no second member behind. */
   #joiningId = "";
@@ -53,12 +56,18 @@ export class EventLogSubscription implements Subscription {
   #leaseUntil = -Infinity;
   #committing: Promise<void> = Promise.resolve();
   #isCommitting = false;
+  /** Whether the last heartbeat failed. */
+  #isCutOff = false;
   #commits = 0;
 
   constructor(parts: EventLogSubscriptionParts) {
     this.#parts = parts;
     this.#sql = eventLogSql(parts.schema);
     this.#claims = postgresClaims(parts.pool, claimsSql(parts.schema));
+    this.#committingTrouble = this.#trouble(
+      "offsets could not be written and are tried again",
+      "offsets are written again",
+    );
     this.#heartbeats = this.#keepLease();
   }
 
@@ -77,7 +86,10 @@ export class EventLogSubscription implements Subscription {
     readonly signal: AbortSignal;
   }): Promise<readonly PartitionBatch[]> {
     const { clock, pool } = this.#parts;
-    if (clock.monotonic() >= this.#leaseUntil) return [];
+    if (clock.monotonic() >= this.#leaseUntil) {
+      if (this.#isCutOff) throw new Error("the lease of this member is over and cannot be renewed");
+      return [];
+    }
     await this.#adopt(options.busy);
     const free = [...this.#acknowledged].filter(([partition]) => !options.busy.has(partition));
     const cursors = free.flatMap(([partition, positions]) =>
@@ -153,7 +165,7 @@ export class EventLogSubscription implements Subscription {
   }
 
   async #flush(): Promise<void> {
-    const { pool, group, logger } = this.#parts;
+    const { pool, group } = this.#parts;
     while (this.#uncommitted.size > 0) {
       const offsets = [...this.#uncommitted.values()];
       this.#uncommitted.clear();
@@ -164,6 +176,7 @@ export class EventLogSubscription implements Subscription {
       ];
       try {
         await pool.query(this.#sql.commit, [group, ...columns]);
+        this.#committingTrouble.succeeded();
         this.#commits += 1;
         if (this.#commits % commitsPerPrune === 0) await pool.query(this.#sql.prune, [group]);
       } catch (error) {
@@ -172,10 +185,7 @@ export class EventLogSubscription implements Subscription {
           const name = `${offset.partition}/${offset.topic}`;
           if (!this.#uncommitted.has(name)) this.#uncommitted.set(name, offset);
         }
-        logger.warn("offsets could not be written and are tried again", {
-          group,
-          error: describeError(error),
-        });
+        this.#committingTrouble.failed(error);
         break;
       }
     }
@@ -187,26 +197,35 @@ export class EventLogSubscription implements Subscription {
   }
 
   async #keepLease(): Promise<void> {
-    const { clock, leaseMs, logger, group } = this.#parts;
+    const { clock, leaseMs } = this.#parts;
     const { signal } = this.#stop;
-    let failures = 0;
+    const trouble = this.#trouble(
+      "consumer cannot renew its lease and tries again",
+      "consumer renews its lease again",
+    );
     while (!signal.aborted) {
       try {
         await this.#heartbeat();
-        if (failures > 0) logger.info("consumer renews its lease again", { group });
-        failures = 0;
+        this.#isCutOff = false;
+        trouble.succeeded();
         if (this.#uncommitted.size > 0) this.#commitSoon();
         this.wake();
       } catch (error) {
-        failures += 1;
-        if (failures === 1)
-          logger.warn("consumer cannot renew its lease and tries again", {
-            group,
-            error: describeError(error),
-          });
+        this.#isCutOff = true;
+        trouble.failed(error);
       }
-      await clock.sleep(leaseMs / (failures > 0 ? 10 : 3), signal);
+      await clock.sleep(leaseMs / (this.#isCutOff ? 10 : 3), signal);
     }
+  }
+
+  #trouble(message: string, messageOver: string): Trouble {
+    const { clock, leaseMs, logger, group } = this.#parts;
+    return createTrouble({
+      clock,
+      settleMs: leaseMs,
+      say: (error) => logger.warn(message, { group, error: describeError(error) }),
+      sayOver: () => logger.info(messageOver, { group }),
+    });
   }
 
   async #heartbeat(): Promise<void> {

@@ -14,7 +14,14 @@ import { checkSchema } from "./migrate.ts";
 import { Notifications } from "./notifications.ts";
 import { carePartitions } from "./partitions.ts";
 import type { PartitionCare } from "./partitions.ts";
-import { checkSchemaName, quoteIdentifier } from "./pool.ts";
+import {
+  boundedPool,
+  checkMs,
+  checkSchemaName,
+  queryWithin,
+  quoteIdentifier,
+  statementMsMaxDefault,
+} from "./pool.ts";
 import type { PostgresPool } from "./pool.ts";
 import { translateSqlError } from "./sqlstate.ts";
 
@@ -28,6 +35,10 @@ export interface PostgresTransportOptions {
   readonly leaseMs?: number;
   /** Messages that every group has read are kept so long, in milliseconds. @defaultValue 7 days */
   readonly retentionMs?: number;
+  /** As of the store: a pool that goes past a pooler in transaction mode. @defaultValue `pool` */
+  readonly listenPool?: PostgresPool;
+  /** Milliseconds after which a statement is given up and its connection closed. @defaultValue 30000 */
+  readonly statementMsMax?: number;
   readonly logger?: Logger;
   readonly clock?: Clock;
 }
@@ -58,27 +69,33 @@ export interface EventLog extends Transport {
  * @throws CONFIGURATION_INVALID
  */
 export function postgresTransport(options: PostgresTransportOptions): EventLog {
-  const { pool } = options;
+  const msMax = options.statementMsMax ?? statementMsMaxDefault;
+  checkMs("postgresTransport: statementMsMax", msMax, 100);
+  const pool = boundedPool(options.pool, msMax);
   const schemaName = checkSchemaName(options.schema ?? "dure");
   const schema = quoteIdentifier(schemaName);
   const sql = eventLogSql(schema);
   const clock = options.clock ?? systemClock;
   const logger = options.logger ?? silentLogger;
-  const notifications = new Notifications({ pool, name: `log.${schemaName}`, clock, logger });
+  const notifications = new Notifications({
+    pool,
+    listenPool: boundedPool(options.listenPool ?? options.pool, msMax),
+    name: `log.${schemaName}`,
+    clock,
+    logger,
+  });
   const wakers = new Set<() => void>();
-  const retentionMs = readRetentionMs(options.retentionMs);
-  const alerts = createAlerts(logger);
 
   return {
     name: "postgres",
-    retentionMs,
-    maintain: () => maintainLog({ pool, schema, keepMs: retentionMs, logger, alerts }),
+    ...logCare({ pool, schema, logger }, options.retentionMs),
     check: () => checkSchema({ pool, schema: schemaName }),
-    async publish(messages, { fences }) {
+    async publish(messages, { fences, signal }) {
       if (messages.length === 0) return [];
-      await pool.query(sql.append, appendParams(messages, fences)).catch((error: unknown) => {
-        throw translateSqlError(error);
-      });
+      const bounds = { msMax, signal };
+      await queryWithin(options.pool, sql.append, appendParams(messages, fences), bounds).catch(
+        rethrowTranslated,
+      );
       for (const wake of wakers) wake();
       notifications.tell();
       return messages.map(() => ({ kind: "accepted" }) as const);
@@ -107,24 +124,36 @@ export function postgresTransport(options: PostgresTransportOptions): EventLog {
     },
     async lag() {
       const { rows } = await pool.query(sql.lag);
-      return rows.map((row) => ({
-        group: String(row["consumer"]),
-        topic: String(row["topic"]),
-        messages: Number(row["lag"]),
-      }));
+      return rows.map(lagFromRow);
     },
     close: () => notifications.close(),
   };
 }
 
-function readRetentionMs(retentionMs: number = messagesMsDefault): number {
+/** @throws CONFIGURATION_INVALID */
+function logCare(
+  parts: Pick<PartitionCare, "pool" | "schema" | "logger">,
+  retentionMs: number = messagesMsDefault,
+): Pick<EventLog, "retentionMs" | "maintain"> {
   const problem = retentionProblems("retentionMs", retentionMs)[0];
-  if (problem === undefined) return retentionMs;
-  throw new DureError("CONFIGURATION_INVALID", `postgresTransport: ${problem}`);
+  if (problem !== undefined) {
+    throw new DureError("CONFIGURATION_INVALID", `postgresTransport: ${problem}`);
+  }
+  const alerts = createAlerts(parts.logger);
+  const care = { ...parts, keepMs: retentionMs, isArchived: false, alerts };
+  return { retentionMs, maintain: () => carePartitions({ ...care, table: "log_message" }) };
 }
 
-function maintainLog(care: Omit<PartitionCare, "table" | "isArchived">): Promise<void> {
-  return carePartitions({ ...care, table: "log_message", isArchived: false });
+function lagFromRow(row: Readonly<Record<string, unknown>>): GroupLag {
+  return {
+    group: String(row["consumer"]),
+    topic: String(row["topic"]),
+    messages: Number(row["lag"]),
+  };
+}
+
+function rethrowTranslated(error: unknown): never {
+  throw translateSqlError(error);
 }
 
 function appendParams(messages: readonly Message[], fences: readonly Fence[]): readonly unknown[] {

@@ -1,8 +1,9 @@
 /** The statements of the inbox's and the parked messages' stores. */
 export interface InboxSql {
   readonly receive: string;
+  readonly beginBatch: string;
   readonly beginAttempt: string;
-  readonly endAttempt: string;
+  readonly endAttempts: string;
   readonly park: string;
   readonly due: string;
   readonly take: string;
@@ -15,11 +16,20 @@ export function inboxSql(schema: string): InboxSql {
   const columns = "id::text, message::text, attempts, (message ->> 'shard')::integer as shard";
   return {
     receive: `/* dure:inbox.receive */ select fresh, parked, known from ${schema}.inbox_receive($1, $2::text[], $3::text[], $4::text[], $5::text[])`,
+    beginBatch: `/* dure:inbox.begin-batch */
+      with begun_before as (
+        select from ${schema}.inbox_attempt where consumer = $1 and message_id = any ($2::text[]) limit 1
+      ), begun as (
+        insert into ${schema}.inbox_attempt (consumer, message_id, started)
+        select $1, i, 1 from unnest($2::text[]) i where not exists (select from begun_before) order by i
+        on conflict do nothing
+      )
+      select not exists (select from begun_before) as is_begun`,
     beginAttempt: `/* dure:inbox.begin-attempt */
       insert into ${schema}.inbox_attempt as a (consumer, message_id, started) values ($1, $2, 1)
       on conflict (consumer, message_id) do update set started = a.started + 1, started_at = clock_timestamp()
       returning started`,
-    endAttempt: `/* dure:inbox.end-attempt */ delete from ${schema}.inbox_attempt where consumer = $1 and message_id = $2`,
+    endAttempts: `/* dure:inbox.end-attempts */ delete from ${schema}.inbox_attempt where consumer = $1 and message_id = any ($2::text[])`,
     park: `/* dure:parked.park */ select ${schema}.park($1, $2, $3::text::jsonb, $4::text::jsonb, $5)`,
     due: `/* dure:parked.due */
       select ${columns} from ${schema}.parked_message

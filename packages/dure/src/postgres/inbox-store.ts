@@ -23,12 +23,16 @@ export function postgresInboxStore(pool: PostgresPool, schema: string): InboxSto
         known: textSet(rows[0]?.["known"]),
       };
     },
+    async beginBatch(consumer, messageIds) {
+      const { rows } = await pool.query(sql.beginBatch, [consumer, messageIds]);
+      return rows[0]?.["is_begun"] === true;
+    },
     async beginAttempt(consumer, messageId) {
       const { rows } = await pool.query(sql.beginAttempt, [consumer, messageId]);
       return Number(rows[0]?.["started"]);
     },
-    async endAttempt(consumer, messageId) {
-      await pool.query(sql.endAttempt, [consumer, messageId]);
+    async endAttempts(consumer, messageIds) {
+      await pool.query(sql.endAttempts, [consumer, messageIds]);
     },
   };
 }

@@ -61,6 +61,8 @@ export function retentionProblems(name: string, milliseconds: number): readonly 
 /** What maintenance is made of. */
 export interface MaintenanceParts {
   readonly pool: PostgresPool;
+  /** For what may take its time: its statements are not given up. */
+  readonly patientPool: PostgresPool;
   /** Quoted. */
   readonly schema: string;
   readonly retention: RetentionSettings;

@@ -75,6 +75,7 @@ export async function migrate(options: MigrateOptions): Promise<readonly string[
  * @throws SCHEMA_MISSING when a migration has not been applied
  * @throws SCHEMA_TOO_NEW when a newer version made a breaking change
  * @throws MIGRATION_CHANGED when an applied file differs
+ * @throws CONFIGURATION_INVALID when statements outside transactions do not run at READ COMMITTED
  */
 export async function checkSchema(options: MigrateOptions): Promise<void> {
   const schema = checkSchemaName(options.schema ?? "dure");
@@ -89,9 +90,24 @@ export async function checkSchema(options: MigrateOptions): Promise<void> {
         `schema "${schema}" lacks ${missing.map((migration) => migration.name).join(", ")}; run "dure migrate --schema ${schema}"`,
       );
     }
+    await checkIsolation(client);
   } finally {
     release();
   }
+}
+
+/**
+ * A function that waits for a lock and then looks sees nothing of what it waited for at a higher level: a
+ * relay that was taken over would find its old epoch still good.
+ */
+async function checkIsolation(client: PostgresClient): Promise<void> {
+  const { rows } = await client.query("select current_setting('transaction_isolation') as level");
+  const level = String(rows[0]?.["level"]);
+  if (level === "read committed") return;
+  throw new DureError(
+    "CONFIGURATION_INVALID",
+    `default_transaction_isolation is "${level}" for this role or database: dure's own statements need "read committed" (alter role … set default_transaction_isolation = 'read committed'); your transactions may begin at any level`,
+  );
 }
 
 /** All migrations as one script for psql (`psql -v schema=dure -f -`) or another migration tool. */

@@ -1,7 +1,9 @@
 import { createHash } from "node:crypto";
+import { settledWithin } from "../core/abort.ts";
 import type { Clock } from "../core/clock.ts";
 import { backoffMs } from "../core/backoff.ts";
 import { describeError } from "../core/errors.ts";
+import { newId } from "../core/id.ts";
 import type { Logger } from "../core/logger.ts";
 import type { PostgresClient, PostgresPool } from "./pool.ts";
 
@@ -11,6 +13,8 @@ export type NotificationMode = "notify" | "polling";
 /** What notifications are made of. */
 export interface NotificationParts {
   readonly pool: PostgresPool;
+  /** Where to listen: `pool`, or one that goes past a pooler. */
+  readonly listenPool: PostgresPool;
   /** What sets this use of the database apart from others. */
   readonly name: string;
   readonly clock: Clock;
@@ -20,8 +24,13 @@ export interface NotificationParts {
 /** At most one NOTIFY in this time: it takes a lock on the whole server at its commit. */
 const debounceMs = 5;
 const selfTestMs = 2_000;
-/** How long to go by looking alone before NOTIFY is tried again: the server may only have been busy. */
-const pollingMs = 60_000;
+/** A connection that does not answer for so long is given up. */
+const answerMsMax = 30_000;
+/** How often to try whether notifications arrive: the server may only have been busy, or the network have gone silent. */
+const selfTestEveryMs = 60_000;
+/** A pooler hands out first what it got back last, so the first try tells, unless others are quicker. */
+const sharedTriesMax = 10;
+const serverProcess = "/* dure:notify.server-process */ select pg_backend_pid() as pid";
 
 /** The channel for one use of the database, whatever its name looks like. */
 function channelOf(name: string): string {
@@ -50,6 +59,7 @@ export class Notifications {
   #isSending = false;
   #isWanted = false;
   #mode: NotificationMode | undefined;
+  #isInterrupted = false;
 
   constructor(parts: NotificationParts) {
     this.#parts = parts;
@@ -77,13 +87,19 @@ export class Notifications {
   }
 
   async #send(): Promise<void> {
-    const { pool, clock, name } = this.#parts;
+    const { clock } = this.#parts;
     while (this.#isWanted && !this.#stop.signal.aborted) {
       this.#isWanted = false;
-      await tellOnce(pool, name);
+      // A lost hint is found by looking, so a failure here needs nobody's attention.
+      await this.#notify("").catch(() => undefined);
       await clock.sleep(debounceMs, this.#stop.signal);
     }
     this.#isSending = false;
+  }
+
+  async #notify(payload: string): Promise<void> {
+    const params = [this.#channel, payload];
+    await this.#parts.pool.query("/* dure:notify */ select pg_notify($1, $2)", params);
   }
 
   async #listenUntilStopped(): Promise<void> {
@@ -94,11 +110,12 @@ export class Notifications {
       const startedAt = clock.monotonic();
       try {
         await this.#listenOnce(signal);
-        if (this.#mode === "polling") await clock.sleep(pollingMs, signal);
+        if (this.#mode === "polling") await clock.sleep(selfTestEveryMs, signal);
       } catch (error) {
         if (clock.monotonic() - startedAt > 10_000) failures = 0;
         failures += 1;
         if (failures === 1 && !signal.aborted) {
+          this.#isInterrupted = true;
           logger.warn("notifications are interrupted; news is found by polling meanwhile", {
             name,
             error: describeError(error),
@@ -110,61 +127,101 @@ export class Notifications {
     }
   }
 
+  /** Resolves when notifications do not arrive, or when stopped; rejects when the connection is lost. */
   async #listenOnce(signal: AbortSignal): Promise<void> {
-    const client = await this.#parts.pool.connect();
+    const client = await this.#parts.listenPool.connect();
+    const over = new AbortController();
+    const gone = Promise.withResolvers<never>();
+    client.on("error", gone.reject);
+    client.on("end", () => gone.reject(new Error("the connection has ended")));
+    const stop = (): void => gone.reject(new Error("stopped"));
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
     try {
-      const ended = new Promise<Error>((resolve) => {
-        client.on("error", resolve);
-        client.on("end", () => resolve(new Error("the connection has ended")));
-      });
-      const selfTest = this.#onNotification(client);
-      await client.query(`listen ${this.#channel}`);
-      await this.#selfTest(selfTest);
-      if (this.#mode === "notify") {
-        const aborted = new Promise<undefined>((resolve) => {
-          if (signal.aborted) resolve(undefined);
-          signal.addEventListener("abort", () => resolve(undefined), { once: true });
-        });
-        const error = await Promise.race([ended, aborted]);
-        if (error !== undefined) throw error;
-      }
+      await Promise.race([gone.promise, this.#converse(client, over.signal)]);
     } finally {
+      over.abort();
+      signal.removeEventListener("abort", stop);
       client.removeAllListeners("notification");
       // A connection that was listening is not given to others: it might still be, and it has our listeners.
       client.release(true);
     }
   }
 
-  #onNotification(client: PostgresClient): Promise<void> {
-    return new Promise((resolve) => {
-      client.on("notification", () => {
-        resolve();
-        for (const listener of this.#listeners) listener();
-      });
+  async #converse(client: PostgresClient, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#parts;
+    const arrivals = new Map<string, () => void>();
+    client.on("notification", ({ payload = "" }) => {
+      arrivals.get(payload)?.();
+      if (payload === "") for (const listener of this.#listeners) listener();
     });
+    if (await this.#isShared(client, signal)) return this.#report("polling");
+    await answered(client.query(`listen ${this.#channel}`));
+    let isFirst = true;
+    while (!signal.aborted) {
+      const arrives = await this.#selfTest(arrivals, signal);
+      if (signal.aborted) return;
+      // It did before: the connection is at fault, or the network between.
+      if (!arrives && !isFirst) throw new Error("a test notification did not arrive");
+      if (isFirst) this.#report(arrives ? "notify" : "polling");
+      if (!arrives) return;
+      isFirst = false;
+      await clock.sleep(selfTestEveryMs, signal);
+    }
+  }
+
+  /**
+   * Whether a notification with a text of its own arrives, sent over another connection. By its text,
+   * because behind a pooler one that was meant for another may come by chance.
+   */
+  async #selfTest(arrivals: Map<string, () => void>, signal: AbortSignal): Promise<boolean> {
+    const { clock } = this.#parts;
+    const payload = newId(clock);
+    const over = new AbortController();
+    const end = (): void => over.abort();
+    signal.addEventListener("abort", end, { once: true });
+    let arrives = false;
+    arrivals.set(payload, () => {
+      arrives = true;
+      end();
+    });
+    try {
+      await this.#notify(payload);
+      await clock.sleep(selfTestMs, over.signal);
+      return arrives;
+    } finally {
+      arrivals.delete(payload);
+      signal.removeEventListener("abort", end);
+    }
   }
 
   /** Says once which mode is live. A transaction-mode pooler accepts LISTEN and never delivers. */
-  async #selfTest(arrived: Promise<void>): Promise<void> {
-    const { clock, logger, name } = this.#parts;
-    const before = this.#mode;
-    const stop = new AbortController();
-    this.tell();
-    const result = await Promise.race([
-      arrived.then(() => "notify" as const),
-      clock
-        .sleep(selfTestMs, AbortSignal.any([stop.signal, this.#stop.signal]))
-        .then(() => "polling" as const),
-    ]);
-    stop.abort();
-    if (this.#stop.signal.aborted) return;
-    this.#mode = result;
-    if (before === result) return;
-    if (result === "notify") logger.info("news arrives by NOTIFY", { name });
+  #report(mode: NotificationMode): void {
+    const { logger, name } = this.#parts;
+    const isSame = mode === this.#mode;
+    this.#mode = mode;
+    if (isSame && this.#isInterrupted) logger.info("notifications go on", { name });
+    this.#isInterrupted = false;
+    if (isSame) return;
+    if (mode === "notify") logger.info("news arrives by NOTIFY", { name });
     else
       logger.warn("NOTIFY does not arrive (a transaction-mode pooler?): news is found by polling", {
         name,
       });
+  }
+
+  /**
+   * Whether others are given the server process of our connection between our statements. Found out first
+   * where it can be: LISTEN would stay behind on a connection of the pooler's, where nobody hears it.
+   */
+  async #isShared(client: PostgresClient, signal: AbortSignal): Promise<boolean> {
+    const { pool } = this.#parts;
+    for (let tries = 0; tries < sharedTriesMax && !signal.aborted; tries += 1) {
+      const ours = await answered(client.query(serverProcess));
+      const theirs = await pool.query(serverProcess);
+      if (ours.rows[0]?.["pid"] === theirs.rows[0]?.["pid"]) return true;
+    }
+    return false;
   }
 
   /** Stops listening and telling. */
@@ -172,4 +229,9 @@ export class Notifications {
     this.#stop.abort();
     await Promise.all([this.#listening, this.#sending]);
   }
+}
+
+async function answered<Answer>(answer: Promise<Answer>): Promise<Answer> {
+  if (await settledWithin(answer, answerMsMax)) return answer;
+  throw new Error(`no answer within ${answerMsMax} ms`);
 }

@@ -1,3 +1,4 @@
+import { settledWithin } from "../core/abort.ts";
 import { DureError } from "../core/errors.ts";
 import type { TransactionHandle } from "../core/transaction.ts";
 
@@ -58,6 +59,86 @@ export async function takeClient<Client extends PostgresClient>(
   };
 }
 
+/** When to give a statement up. */
+export interface StatementBounds {
+  readonly msMax: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Runs one statement, and waits for its connection and its answer no longer than this: where the network has
+ * gone silent the driver would wait for ever, and each wait would keep a place of the pool. The connection
+ * of a statement that was given up is closed; whether the statement was executed is unknown.
+ *
+ * @throws DATABASE_UNAVAILABLE when it was given up
+ */
+export async function queryWithin(
+  pool: PostgresPool,
+  text: string,
+  params: readonly unknown[] | undefined,
+  { msMax, signal }: StatementBounds,
+): Promise<PostgresResult> {
+  const givenUp = Promise.withResolvers<never>();
+  let taken: Awaited<ReturnType<typeof takeClient>> | undefined;
+  let isOver = false;
+  const end = (isBroken: boolean): void => {
+    isOver = true;
+    taken?.release(isBroken);
+    taken = undefined;
+  };
+  const giveUp = (): void => {
+    end(true);
+    const why = signal?.aborted === true ? "it was aborted" : `no answer within ${msMax} ms`;
+    const what = `a statement was given up and its outcome is unknown: ${why}`;
+    givenUp.reject(new DureError("DATABASE_UNAVAILABLE", what));
+  };
+  const run = async (): Promise<PostgresResult> => {
+    const { client, release } = await takeClient(pool);
+    taken = { client, release };
+    // It came after everybody had gone, and is as good as new.
+    if (isOver) end(false);
+    if (isOver) return givenUp.promise;
+    try {
+      const result = await client.query(text, params);
+      end(false);
+      return result;
+    } catch (error) {
+      end(true);
+      throw error;
+    }
+  };
+  if (signal?.aborted === true) giveUp();
+  const timer = setTimeout(giveUp, msMax);
+  signal?.addEventListener("abort", giveUp, { once: true });
+  try {
+    return await Promise.race([givenUp.promise, isOver ? givenUp.promise : run()]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", giveUp);
+  }
+}
+
+async function connectWithin(pool: PostgresPool, msMax: number): Promise<PostgresClient> {
+  const connecting = pool.connect();
+  if (await settledWithin(connecting, msMax)) return connecting;
+  connecting.then(
+    (client) => client.release(),
+    () => undefined,
+  );
+  throw new DureError("DATABASE_UNAVAILABLE", `no connection could be had within ${msMax} ms`);
+}
+
+/** The pool, with the same bound on each wait for a connection and on each statement of its `query`. */
+export function boundedPool(pool: PostgresPool, msMax: number): PostgresPool {
+  return {
+    connect: () => connectWithin(pool, msMax),
+    query: (text, params) => queryWithin(pool, text, params, { msMax }),
+  };
+}
+
+/** How long a statement of the library may take, where nothing else is said. */
+export const statementMsMaxDefault = 30_000;
+
 /** `identifier` quoted for SQL text. */
 export function quoteIdentifier(identifier: string): string {
   return `"${identifier.replaceAll('"', '""')}"`;
@@ -72,5 +153,18 @@ export function checkSchemaName(schema: string): string {
   throw new DureError(
     "CONFIGURATION_INVALID",
     `schema: "${schema}" must be 1 to 41 of a-z, 0-9 and _, and must not begin with a digit`,
+  );
+}
+
+/**
+ * A time in milliseconds, checked once where it enters.
+ * @throws CONFIGURATION_INVALID
+ */
+export function checkMs(name: string, value: number, min: number): void {
+  const max = 86_400_000;
+  if (Number.isInteger(value) && value >= min && value <= max) return;
+  throw new DureError(
+    "CONFIGURATION_INVALID",
+    `${name}: must be a whole number of milliseconds from ${min} to ${max}, got ${String(value)}`,
   );
 }

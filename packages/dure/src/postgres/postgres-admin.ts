@@ -9,5 +9,6 @@ export function postgresAdmin(options: {
   /** @defaultValue "dure" */
   readonly schema?: string;
 }): AdminStore {
-  return postgresAdminStore(options.pool, checkSchemaName(options.schema ?? "dure"));
+  const { pool } = options;
+  return postgresAdminStore(pool, checkSchemaName(options.schema ?? "dure"), pool);
 }

@@ -11,7 +11,13 @@ import { checkSchema } from "./migrate.ts";
 import { Notifications } from "./notifications.ts";
 import { postgresOutboxStore } from "./outbox-store.ts";
 import { postgresParkingStore } from "./parking-store.ts";
-import { checkSchemaName, quoteIdentifier } from "./pool.ts";
+import {
+  boundedPool,
+  checkMs,
+  checkSchemaName,
+  quoteIdentifier,
+  statementMsMaxDefault,
+} from "./pool.ts";
 import type { PostgresClient, PostgresPool, PostgresPoolWithCallbacks } from "./pool.ts";
 import { outboxNews } from "./relay-admin-store.ts";
 import { postgresTransactionStore } from "./transaction-store.ts";
@@ -22,6 +28,19 @@ export interface PostgresStoreOptions<Client extends PostgresClient> {
   readonly pool: PostgresPool<Client> | PostgresPoolWithCallbacks<Client>;
   /** The schema of the library's tables. @defaultValue "dure" */
   readonly schema?: string;
+  /**
+   * For NOTIFY to be heard where `pool` goes through a pooler in transaction mode: a pool that goes to the
+   * server directly, of one connection. Without it the service goes by looking there.
+   * @defaultValue `pool`
+   */
+  readonly listenPool?: PostgresPool<Client> | PostgresPoolWithCallbacks<Client>;
+  /** Milliseconds after which one of the library's own statements is given up and its connection closed. @defaultValue 30000 */
+  readonly statementMsMax?: number;
+  /**
+   * Milliseconds that a transaction of the library may do nothing between two statements before the server
+   * ends it. 0: as the server is set. @defaultValue 30000
+   */
+  readonly idleInTransactionMsMax?: number;
   readonly retention?: Retention;
   readonly logger?: Logger;
   readonly clock?: Clock;
@@ -35,25 +54,43 @@ export function postgresStore<Client extends PostgresClient>(
   options: PostgresStoreOptions<Client>,
 ): ServiceStore<Client> {
   const pool: PostgresPool<Client> = options.pool;
+  const statementMsMax = options.statementMsMax ?? statementMsMaxDefault;
+  checkMs("postgresStore: statementMsMax", statementMsMax, 100);
+  const idleInTransactionMsMax = options.idleInTransactionMsMax ?? 30_000;
+  checkMs("postgresStore: idleInTransactionMsMax", idleInTransactionMsMax, 0);
   const schemaName = checkSchemaName(options.schema ?? "dure");
   const schema = quoteIdentifier(schemaName);
   const clock = options.clock ?? systemClock;
   const logger = options.logger ?? silentLogger;
   const retention = readRetention(options.retention);
-  const notifications = new Notifications({ pool, name: outboxNews(schemaName), clock, logger });
+  const bounded = boundedPool(pool, statementMsMax);
+  const notifications = new Notifications({
+    pool: bounded,
+    listenPool: boundedPool(options.listenPool ?? pool, statementMsMax),
+    name: outboxNews(schemaName),
+    clock,
+    logger,
+  });
   return {
-    outbox: postgresOutboxStore(pool, schema),
-    inbox: postgresInboxStore(pool, schema),
-    parking: postgresParkingStore(pool, schema),
-    transactions: postgresTransactionStore(pool, schema),
-    admin: postgresAdminStore(pool, schemaName),
+    outbox: postgresOutboxStore(bounded, schema),
+    inbox: postgresInboxStore(bounded, schema),
+    parking: postgresParkingStore(bounded, schema),
+    transactions: postgresTransactionStore(pool, { schema, idleInTransactionMsMax }),
+    admin: postgresAdminStore(bounded, schemaName, pool),
     news: {
       tell: () => notifications.tell(),
       listen: (listener) => notifications.listen(listener),
     },
     check: () => checkSchema({ pool, schema: schemaName }),
     retention,
-    maintain: createMaintenance({ pool, schema, retention, clock, logger }),
+    maintain: createMaintenance({
+      pool: bounded,
+      patientPool: pool,
+      schema,
+      retention,
+      clock,
+      logger,
+    }),
     close: () => notifications.close(),
   };
 }

@@ -10,6 +10,7 @@ import { translateSqlError } from "./sqlstate.ts";
 export function postgresRelayAdmin(
   pool: PostgresPool,
   schemaName: string,
+  patientPool: PostgresPool,
 ): Pick<AdminStore, "relayStatus" | "pauseRelays" | "resumeRelays" | "rebase"> {
   const sql = relayAdminSql(quoteIdentifier(schemaName));
   return {
@@ -28,7 +29,7 @@ export function postgresRelayAdmin(
       return rows.length > 0;
     },
     async rebase(shards, { actor, reason }) {
-      const { rows } = await pool
+      const { rows } = await patientPool
         .query(sql.rebase, [shards ?? null, actor, reason])
         .catch((error: unknown) => {
           throw translateSqlError(error);

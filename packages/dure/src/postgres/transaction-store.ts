@@ -7,17 +7,28 @@ import { takeClient } from "./pool.ts";
 import type { PostgresClient, PostgresPool } from "./pool.ts";
 import { classifySqlError, translateSqlError } from "./sqlstate.ts";
 
-/** Transactions on a pool of PostgreSQL connections, at READ COMMITTED. `schema` is quoted. */
+/**
+ * Transactions on a pool of PostgreSQL connections, at READ COMMITTED. The server ends one whose process
+ * does nothing for `idleInTransactionMsMax`: frozen or cut off, it would hold its locks for as long as its
+ * connection seems to live. 0: as the server is set.
+ */
 export function postgresTransactionStore<Client extends PostgresClient>(
   pool: PostgresPool<Client>,
-  schema: string,
+  {
+    schema,
+    idleInTransactionMsMax,
+  }: { /** Quoted. */ readonly schema: string; readonly idleInTransactionMsMax: number },
 ): TransactionStore<Client> {
   const { assertTransaction } = outboxSql(schema);
+  const beginText =
+    idleInTransactionMsMax === 0
+      ? beginOnly
+      : `${beginOnly}; set local idle_in_transaction_session_timeout = ${idleInTransactionMsMax}`;
   return {
     async run(work) {
       const { client, release } = await connect(pool);
       try {
-        await begin(client);
+        await begin(client, beginText);
         const { result, last } = await work(client, client);
         await commit(client, last, assertTransaction);
         release();
@@ -39,9 +50,11 @@ async function connect<Client extends PostgresClient>(
   }
 }
 
-async function begin(client: PostgresClient): Promise<void> {
+const beginOnly = "begin isolation level read committed";
+
+async function begin(client: PostgresClient, text: string): Promise<void> {
   try {
-    await client.query("begin isolation level read committed");
+    await client.query(text);
   } catch (error) {
     throw unavailable("the transaction could not begin", error);
   }

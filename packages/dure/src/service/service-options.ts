@@ -61,6 +61,7 @@ const knownRelayOptions = [
   "leaseMs",
   "pollMsMin",
   "pollMsMax",
+  "publishMsMax",
   "retry",
   "whenPoisoned",
 ];
@@ -86,6 +87,7 @@ export function readOptions(options: DureOptions): DureSettings {
     leaseMs: 5_000,
     pollMsMin: 5,
     pollMsMax: 1_000,
+    publishMsMax: 30_000,
     whenPoisoned: "park-key",
     ...relayOptions,
     retry: { ...defaultRetryPolicy, ...relayOptions.retry },
@@ -94,6 +96,7 @@ export function readOptions(options: DureOptions): DureSettings {
     problems.push(`relay.whenPoisoned: must be "park-key" or "skip", got "${relay.whenPoisoned}"`);
   }
   range("relay.leaseMs", relay.leaseMs, 500, 3_600_000, problems);
+  range("relay.publishMsMax", relay.publishMsMax, 100, 3_600_000, problems);
   range("relay.batchSizeMax", relay.batchSizeMax, 1, 10_000, problems);
   checkPolling("relay", relay, problems);
   const consumerOptions = options.consumer ?? {};

@@ -29,10 +29,15 @@ afterEach(async () => {
   await database[Symbol.asyncDispose]();
 });
 
-function runConsumer(fault?: ChildPlan["fault"], diesOfKey?: string): SpawnedChild {
+function runConsumer(
+  fault?: ChildPlan["fault"],
+  diesOfKey?: string,
+  more?: Partial<ChildPlan>,
+): SpawnedChild {
   const plan: ChildPlan = {
     url: database.url,
     handles: true,
+    ...more,
     ...(fault && { fault }),
     ...(diesOfKey !== undefined && { diesOfKey }),
   };
@@ -153,5 +158,41 @@ describe("a consumer that dies", () => {
     expect(disorderedKeys(rows)).toEqual([]);
     expect(await members()).toBe(1);
     expect(first.lines.some((line) => line.includes("lost its lease"))).toBe(false);
+  });
+});
+
+describe("a consumer that is frozen in the middle of a handler's transaction", () => {
+  it("holds up the next member no longer than the idle bound; thawed, its commit fails and its messages have been handled once", async () => {
+    const leaseMs = 1_000;
+    const bound = { idleInTransactionMsMax: 2 * leaseMs };
+    for (const key of ["a", "b", "c"]) await emitSteps(service.dure, key, { to: 10 });
+    await waitForDrained(service.dure);
+    const fault = { point: "inbox.before-commit", hit: 2, signal: "SIGSTOP" } as const;
+    await using frozen = runConsumer(fault, undefined, bound);
+    await frozen.waitForMessage(hasField("hit"));
+    const frozenAt = performance.now();
+    await using _heir = runConsumer(undefined, undefined, bound);
+    const rows = await waitForHandled(database.pool, 30);
+    // The idle bound, which runs beside the lease; what a member needs to find and do them; a busy machine.
+    expect(performance.now() - frozenAt).toBeLessThan(8 * leaseMs);
+    expect(performance.now() - frozenAt).toBeGreaterThan(1.5 * leaseMs);
+    expect(disorderedKeys(rows)).toEqual([]);
+    frozen.kill("SIGCONT");
+    await frozen.waitForLine("could not handle a batch");
+    // It joins again and has its share: what it thawed with is known by then.
+    await waitFor(
+      async () =>
+        (
+          await database.pool.query(
+            "select from dure.claim_member where scope = 'log:steps' and lease_until > clock_timestamp()",
+          )
+        ).rowCount === 2,
+      { what: "both members" },
+    );
+    for (const key of ["a", "b", "c"]) await emitSteps(service.dure, key, { from: 11, to: 15 });
+    const all = await waitForHandled(database.pool, 45);
+    await waitFor(async () => (await handled(database.pool)).length >= 45, { what: "the rest" });
+    expect(all).toHaveLength(45);
+    expect(disorderedKeys(all)).toEqual([]);
   });
 });

@@ -22,6 +22,7 @@ export interface ChildPlan {
     readonly hit: number;
     readonly signal: "SIGKILL" | "SIGSTOP";
   };
+  readonly idleInTransactionMsMax?: number;
   /** Its handler kills the process with a step of this key. */
   readonly diesOfKey?: string;
   /** Emits so many steps of a key, with a business row each, and then ends. */
@@ -63,6 +64,9 @@ const { dure, logs } = createTestService({
   faults: { hit },
   relay: plan.relays === true ? { leaseMs: 1_000, pollMsMax: 50, batchSizeMax: 5 } : false,
   consumer: { pollMsMax: 50, batchSizeMax: 4 },
+  ...(plan.idleInTransactionMsMax !== undefined && {
+    idleInTransactionMsMax: plan.idleInTransactionMsMax,
+  }),
 });
 const push = logs.push.bind(logs);
 logs.push = (...lines) => {

@@ -29,6 +29,19 @@ const objectsOf = async (schema: string) =>
     )
   ).rows.map(({ name }) => name);
 
+describe("checking", () => {
+  it("refuses a database where a statement of its own does not see what it waited for", async () => {
+    await migrate({ pool: database.pool });
+    await database.pool.query(
+      `alter database ${pg.escapeIdentifier(database.name)} set default_transaction_isolation = 'repeatable read'`,
+    );
+    await using pool = Object.assign(new pg.Pool({ connectionString: database.url, max: 1 }), {
+      [Symbol.asyncDispose]: () => pool.end(),
+    });
+    await expect(checkSchema({ pool })).rejects.toMatchObject({ code: "CONFIGURATION_INVALID" });
+  });
+});
+
 describe("migrating", () => {
   it("applies each file once, however many do it at the same time", async () => {
     const { pool } = database;

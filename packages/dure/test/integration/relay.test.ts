@@ -65,16 +65,23 @@ const waitForSplit = (wanted: string) =>
 /** The pool as the library sees it, with every statement of a checked-out connection passed through `query`. */
 function wrapPool(
   pool: pg.Pool,
-  query: (text: string, run: () => Promise<unknown>) => Promise<unknown>,
+  query: (text: string, run: () => Promise<unknown>, isOpen: boolean) => Promise<unknown>,
 ): pg.Pool {
   const connect = async () => {
     const client = await pool.connect();
+    let isOpen = false;
     return new Proxy(client, {
       get(target, name) {
+        // Without it the library writes no messages of its own, and COMMIT passes here too.
+        if (name === "connection") return undefined;
         const value: unknown = Reflect.get(target, name, target);
         if (typeof value !== "function") return value;
         if (name !== "query") return value.bind(target) as unknown;
-        return (text: string, params?: unknown[]) => query(text, () => target.query(text, params));
+        return (text: string, params?: unknown[]) => {
+          const wasOpen = isOpen;
+          isOpen = text.startsWith("begin") || (isOpen && !/^(commit|rollback)/.test(text));
+          return query(text, () => target.query(text, params), wasOpen);
+        };
       },
     });
   };
@@ -157,8 +164,8 @@ describe("what a relay records", () => {
 describe("news", () => {
   it("never travels by NOTIFY inside a business transaction", async () => {
     const inTransactions: string[] = [];
-    const pool = wrapPool(database.pool, (text, run) => {
-      inTransactions.push(text);
+    const pool = wrapPool(database.pool, (text, run, isOpen) => {
+      if (isOpen) inTransactions.push(text);
       return run();
     });
     const { dure } = await start({ pool }, true);

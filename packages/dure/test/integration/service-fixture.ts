@@ -67,6 +67,10 @@ export type TestServiceOptions = Partial<Omit<DureOptions<pg.PoolClient>, "store
   readonly pool: pg.Pool;
   /** The pool of the event log, where it is another. */
   readonly logPool?: pg.Pool;
+  /** Where both listen, if not on their own. */
+  readonly listenPool?: pg.Pool;
+  readonly statementMsMax?: number;
+  readonly idleInTransactionMsMax?: number;
   readonly schema?: string;
   readonly groupLeaseMs?: number;
   readonly wrap?: (log: EventLog) => Transport;
@@ -74,12 +78,18 @@ export type TestServiceOptions = Partial<Omit<DureOptions<pg.PoolClient>, "store
 
 /** A service on the database, not yet started. */
 export function createTestService(options: TestServiceOptions): TestService {
-  const { pool, logPool = pool, schema = "dure", groupLeaseMs = 1_000, wrap, ...rest } = options;
+  const { pool, logPool = pool, listenPool, schema = "dure", wrap, ...others } = options;
+  const { statementMsMax = 30_000, idleInTransactionMsMax, groupLeaseMs = 1_000, ...rest } = others;
   const { lines, logger } = collectLogs();
-  const log = postgresTransport({ pool: logPool, schema, leaseMs: groupLeaseMs, logger });
+  const shared = { schema, logger, statementMsMax, ...(listenPool && { listenPool }) };
+  const log = postgresTransport({ pool: logPool, leaseMs: groupLeaseMs, ...shared });
   const dure = createDure<pg.PoolClient>({
     service: "steps",
-    store: postgresStore({ pool, schema, logger }),
+    store: postgresStore({
+      pool,
+      ...shared,
+      ...(idleInTransactionMsMax !== undefined && { idleInTransactionMsMax }),
+    }),
     transport: wrap === undefined ? log : wrap(log),
     logger,
     relay: { leaseMs: 1_000, pollMsMax: 100 },

@@ -18,6 +18,11 @@ export interface TcpProxy {
    * arrives late, as TCP's retransmissions would. New connections are accepted and stay silent.
    */
   blackHole(direction?: "both" | "toClient" | "toServer"): void;
+  /**
+   * Passes no byte over the present connections any more, for ever and without a word, as when an address
+   * moves to another computer. New connections work.
+   */
+  abandon(): void;
   resume(): void;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -98,6 +103,9 @@ export async function tcpProxy(target: string): Promise<TcpProxy> {
         if (direction === "both" || direction === way) held.add(way);
       }
     },
+    abandon: () => {
+      for (const { pumps } of pairs) for (const pump of pumps) pump.abandon();
+    },
     resume: () => {
       isRefusing = false;
       held.clear();
@@ -118,6 +126,7 @@ interface PumpState {
 
 interface Pump {
   flush(): void;
+  abandon(): void;
   stop(): void;
 }
 
@@ -125,6 +134,7 @@ interface Pump {
 function createPump(from: Socket, to: Socket, direction: Direction, state: PumpState): Pump {
   const queue: { readonly bytes: Buffer | undefined; readonly dueAt: number }[] = [];
   let timer: NodeJS.Timeout | undefined;
+  let isAbandoned = false;
   const flush = () => {
     clearTimeout(timer);
     while (!state.isHeld(direction)) {
@@ -141,6 +151,7 @@ function createPump(from: Socket, to: Socket, direction: Direction, state: PumpS
     }
   };
   const push = (bytes: Buffer | undefined) => {
+    if (isAbandoned) return;
     // Not before what was queued earlier, also when the latency has just become smaller.
     const dueAt = Math.max(performance.now() + state.latencyMs(), queue.at(-1)?.dueAt ?? 0);
     queue.push({ bytes, dueAt });
@@ -148,12 +159,17 @@ function createPump(from: Socket, to: Socket, direction: Direction, state: PumpS
   };
   from.on("data", push);
   from.on("end", () => push(undefined));
+  const stop = () => {
+    clearTimeout(timer);
+    queue.length = 0;
+  };
   return {
     flush,
-    stop: () => {
-      clearTimeout(timer);
-      queue.length = 0;
+    abandon: () => {
+      isAbandoned = true;
+      stop();
     },
+    stop,
   };
 }
 
