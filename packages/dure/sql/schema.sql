@@ -127,11 +127,19 @@ create table outbox_message_rest (
   context jsonb
 );
 
+create table outbox_pause (
+  singleton boolean not null default true,
+  actor text not null,
+  reason text not null,
+  paused_at timestamp with time zone not null default clock_timestamp()
+);
+
 create table outbox_setting (
   singleton boolean not null default true,
   shard_count smallint not null,
   lock_namespace integer not null,
-  position_sequences regclass[] not null
+  position_sequences regclass[] not null,
+  incarnation integer not null default 1
 );
 
 create table parked_message (
@@ -164,6 +172,18 @@ create table participant_action (
   recorded_at timestamp with time zone not null default clock_timestamp()
 );
 
+create table partition_archive (
+  name text not null,
+  parent text not null,
+  detached_at timestamp with time zone not null default clock_timestamp(),
+  token bigint not null default 0,
+  lease_until timestamp with time zone not null default clock_timestamp(),
+  last_error text,
+  dropped_at timestamp with time zone,
+  row_count bigint,
+  checksum text
+);
+
 alter table audit_entry add constraint audit_entry_pkey PRIMARY KEY (id);
 
 alter table claim add constraint claim_pkey PRIMARY KEY (scope, slot);
@@ -188,6 +208,12 @@ alter table migration add constraint migration_pkey PRIMARY KEY (number);
 
 alter table outbox_cursor add constraint outbox_cursor_pkey PRIMARY KEY (shard, epoch, n);
 
+alter table outbox_pause add constraint outbox_pause_pkey PRIMARY KEY (singleton);
+
+alter table outbox_pause add constraint outbox_pause_singleton_check CHECK (singleton);
+
+alter table outbox_setting add constraint outbox_setting_incarnation_check CHECK ((incarnation >= 1));
+
 alter table outbox_setting add constraint outbox_setting_pkey PRIMARY KEY (singleton);
 
 alter table outbox_setting add constraint outbox_setting_shard_count_check CHECK (((shard_count >= 1) AND (shard_count <= 64)));
@@ -205,6 +231,8 @@ alter table parked_message add constraint parked_message_state_check CHECK ((sta
 alter table participant_action add constraint participant_action_pkey PRIMARY KEY (forward_key);
 
 alter table participant_action add constraint participant_action_state_check CHECK ((state = ANY (ARRAY['done'::text, 'compensated'::text])));
+
+alter table partition_archive add constraint partition_archive_pkey PRIMARY KEY (name);
 
 CREATE UNIQUE INDEX audit_entry_pkey ON dure.audit_entry USING btree (id);
 
@@ -244,6 +272,8 @@ CREATE INDEX outbox_message_rest_stream_hash_position_idx ON dure.outbox_message
 CREATE INDEX outbox_message_stream ON ONLY dure.outbox_message USING btree (stream_hash, "position" DESC);
 comment on index outbox_message_stream is 'outbox_append: the previous event of a stream';
 
+CREATE UNIQUE INDEX outbox_pause_pkey ON dure.outbox_pause USING btree (singleton);
+
 CREATE UNIQUE INDEX outbox_setting_pkey ON dure.outbox_setting USING btree (singleton);
 
 CREATE INDEX parked_message_dead ON dure.parked_message USING btree (id) WHERE (state = 'dead'::text);
@@ -266,6 +296,8 @@ comment on index parked_message_relay_due is 'dure:outbox.due: what the relay is
 CREATE UNIQUE INDEX parked_message_side_consumer_message_id_key ON dure.parked_message USING btree (side, consumer, message_id);
 
 CREATE UNIQUE INDEX participant_action_pkey ON dure.participant_action USING btree (forward_key);
+
+CREATE UNIQUE INDEX partition_archive_pkey ON dure.partition_archive USING btree (name);
 
 create sequence audit_entry_id_seq cache 1;
 
@@ -302,17 +334,27 @@ create view outbox_status as
             WHEN (p.state = 'dead'::text) THEN 'DEAD'::text
             WHEN (p.id IS NOT NULL) THEN 'PARKED'::text
             WHEN ((m."position" <= COALESCE(c.low, (0)::bigint)) OR (c.done @> m."position")) THEN 'PUBLISHED'::text
+            WHEN ((w.member_id IS NOT NULL) AND (NOT (EXISTS ( SELECT
+               FROM dure.outbox_pause)))) THEN 'IN_FLIGHT'::text
             ELSE 'PENDING'::text
         END AS state,
     COALESCE(p.attempts, 0) AS attempts,
-    p.last_error
-   FROM ((dure.outbox_message m
+    p.last_error,
+        CASE
+            WHEN (p.id IS NULL) THEN ( SELECT min(r.written_at) AS min
+               FROM dure.outbox_cursor r
+              WHERE ((r.shard = m.shard) AND ((m."position" <= r.low) OR (r.done @> m."position"))))
+            ELSE NULL::timestamp with time zone
+        END AS published_at
+   FROM ((((dure.outbox_message m
      LEFT JOIN ( SELECT DISTINCT ON (outbox_cursor.shard) outbox_cursor.shard,
             outbox_cursor.low,
             outbox_cursor.done
            FROM dure.outbox_cursor
           ORDER BY outbox_cursor.shard, outbox_cursor.epoch DESC, outbox_cursor.n DESC) c ON ((c.shard = m.shard)))
-     LEFT JOIN dure.parked_message p ON (((p.side = 'relay'::text) AND (p.consumer = m.source) AND (p.message_id = (m.id)::text))));
+     LEFT JOIN dure.parked_message p ON (((p.side = 'relay'::text) AND (p.consumer = m.source) AND (p.message_id = (m.id)::text))))
+     LEFT JOIN dure.claim k ON (((k.scope = 'outbox'::text) AND (k.slot = m.shard))))
+     LEFT JOIN dure.claim_member w ON (((w.scope = k.scope) AND (w.member_id = k.member_id) AND (w.lease_until > clock_timestamp()))));
 
 CREATE OR REPLACE FUNCTION dure.claim_heartbeat(p_scope text, p_member uuid, p_lease_ms integer, p_slots smallint, p_join boolean)
  RETURNS TABLE(slot smallint, epoch bigint, surplus boolean, members integer)
@@ -643,6 +685,71 @@ end
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION dure.outbox_is_behind(p_shard smallint)
+ RETURNS boolean
+ LANGUAGE sql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+  select coalesce(pg_sequence_last_value(o.position_sequences[p_shard + 1]), 0) < coalesce((
+    select greatest(c.low, coalesce(upper(range_merge(c.done)) - 1, 0))
+    from outbox_cursor c where c.shard = p_shard order by c.epoch desc, c.n desc limit 1
+  ), 0)
+  from outbox_setting o
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.outbox_is_set_back(p_shard smallint, p_records integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_sequence regclass;
+  v_cursor record;
+  v_found boolean;
+begin
+  select position_sequences[p_shard + 1] into strict v_sequence from outbox_setting;
+  -- One statement: the sequence is read after the snapshot was taken, so it cannot be behind by a race.
+  select coalesce(max(newest.position), 0) > coalesce(pg_sequence_last_value(v_sequence), 0)
+    or count(*) > count(distinct newest.position)
+  into v_found
+  from (
+    select m.position from outbox_message m where m.shard = p_shard order by m.position desc limit 1000
+  ) newest;
+  if v_found then
+    return true;
+  end if;
+  for v_cursor in
+    select distinct on (date_trunc('minute', c.written_at))
+      c.low, c.done, c.written_at, greatest(c.low, coalesce(upper(range_merge(c.done)) - 1, 0)) as head
+    from outbox_cursor c where c.shard = p_shard
+    order by date_trunc('minute', c.written_at) desc, c.epoch desc, c.n desc limit p_records
+  loop
+    select count(*) > count(distinct m.position)
+      or coalesce(bool_or(m.written_at > v_cursor.written_at + interval '10 s'), false)
+    into v_found
+    from outbox_message m
+    where m.shard = p_shard and m.position > v_cursor.head - 1000 and m.position <= v_cursor.head
+      and (m.position <= v_cursor.low or v_cursor.done @> m.position);
+    if v_found then
+      return true;
+    end if;
+  end loop;
+  return false;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.outbox_open_ranges(p_low bigint, p_done int8multirange)
+ RETURNS TABLE(first bigint, last bigint)
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE ROWS 4
+AS $function$
+  select lower(r), coalesce(upper(r), 9223372036854775807) - 1
+  from unnest(int8multirange(int8range(coalesce(p_low, 0) + 1, null)) - coalesce(p_done, '{}')) as r
+$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.outbox_rebase(p_shard smallint)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -651,26 +758,51 @@ AS $function$
 declare
   v_sequence regclass;
   v_cursor outbox_cursor;
-  v_head bigint;
   v_base bigint;
   v_count bigint;
+  v_is_old boolean;
 begin
   -- No relay can record progress, and no writer can write, until this is over.
   perform pg_advisory_xact_lock(claim_lock_key('outbox'));
   lock table outbox_message in share row exclusive mode;
-  select position_sequences[p_shard + 1] into strict v_sequence from outbox_setting;
+  -- Only this function and other rebases write the row, so nobody waits for its lock but they.
+  update outbox_setting set incarnation = incarnation + 1
+  returning position_sequences[p_shard + 1] into strict v_sequence;
   select * into v_cursor from outbox_cursor where shard = p_shard order by epoch desc, n desc limit 1;
-  v_head := greatest(coalesce(v_cursor.low, 0), coalesce(upper(range_merge(v_cursor.done)) - 1, 0));
-  select greatest(v_head, coalesce(max(position), 0), coalesce(pg_sequence_last_value(v_sequence), 0))
-    into v_base from outbox_message where shard = p_shard;
-  -- The last cursor row was written after everything that it calls done: what is younger is not published.
+  select greatest(
+    coalesce(v_cursor.low, 0), coalesce(upper(range_merge(v_cursor.done)) - 1, 0),
+    coalesce(pg_sequence_last_value(v_sequence), 0),
+    coalesce((select m.position from outbox_message m where m.shard = p_shard order by m.position desc limit 1), 0)
+  ) into v_base;
+  -- A set-back that older records show: a relay has gone on since, and the newest record came after it.
+  v_is_old := outbox_is_set_back(p_shard, 200);
+  with moved as materialized (
+    select m.tableoid as part, m.ctid as place, m.written_at, m.position
+    from outbox_message m
+    where m.shard = p_shard and m.written_at > coalesce(v_cursor.written_at, '-infinity')
+    union
+    select m.tableoid, m.ctid, m.written_at, m.position
+    from outbox_message m
+    where v_is_old and m.shard = p_shard and m.written_at <= v_cursor.written_at
+      and m.written_at > (select min(c.written_at) from outbox_cursor c where c.shard = p_shard)
+      and exists (
+        select from outbox_cursor c
+        where c.shard = p_shard and c.written_at < m.written_at
+          and (m.position <= c.low or c.done @> m.position)
+      )
+    union
+    -- The later of two at one position.
+    select d.part, d.place, d.written_at, d.position from (
+      select m.tableoid as part, m.ctid as place, m.written_at, m.position,
+        row_number() over (partition by m.position order by m.written_at, m.id) as rank
+      from outbox_message m
+      where v_is_old and m.shard = p_shard
+    ) d where d.rank > 1
+  ), numbered as (
+    select part, place, row_number() over (order by written_at, position) as n from moved
+  )
   update outbox_message m set position = v_base + h.n
-  from (
-    select tableoid as part, ctid as place, row_number() over (order by position, written_at) as n
-    from outbox_message
-    where shard = p_shard and position <= v_head and written_at > v_cursor.written_at
-  ) h
-  where m.tableoid = h.part and m.ctid = h.place;
+  from numbered h where m.tableoid = h.part and m.ctid = h.place;
   get diagnostics v_count = row_count;
   perform setval(v_sequence, greatest(1, v_base + v_count));
   return v_count;
@@ -1030,6 +1162,30 @@ begin
     parked_lock_key(v_row.side, v_row.consumer, v_row.shard, v_row.topic, v_row.key));
   delete from parked_message where id = any (p_ids);
   perform parked_promote(v_row.side, v_row.consumer, v_row.topic, v_row.key);
+CREATE OR REPLACE FUNCTION dure.partition_archived(p_name text, p_token bigint, p_count bigint, p_checksum text)
+ RETURNS TABLE(outcome text, row_count bigint, checksum text)
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  perform from partition_archive a where a.name = p_name and a.token = p_token and a.dropped_at is null for update;
+  if not found then
+    return query select 'fenced'::text, null::bigint, null::text;
+    return;
+  end if;
+  execute format('lock table only %I.%I in access exclusive mode', current_schema(), p_name);
+  select c.row_count, c.checksum into row_count, checksum
+  from partition_checksum(format('%I.%I', current_schema(), p_name)::regclass) c;
+  if row_count is distinct from p_count or checksum is distinct from p_checksum then
+    outcome := 'different';
+  else
+    execute format('drop table %I.%I', current_schema(), p_name);
+    update partition_archive a set dropped_at = clock_timestamp(), last_error = null,
+      row_count = partition_archived.row_count, checksum = partition_archived.checksum
+    where a.name = p_name;
+    outcome := 'dropped';
+  end if;
+  return next;
 end
 $function$
 ;
@@ -1041,6 +1197,22 @@ CREATE OR REPLACE FUNCTION dure.parked_tombstone(p_message jsonb)
 AS $function$
   select (p_message - 'redriven')
     || '{"type": "dure.tombstone", "version": 1, "data": "null", "tombstone": true}'::jsonb
+CREATE OR REPLACE FUNCTION dure.partition_checksum(p_table regclass, OUT row_count bigint, OUT checksum text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+begin
+  execute format(
+    $sql$
+      select count(*), coalesce(sum(
+        ('x' || encode(substring(sha256(convert_to(to_jsonb(t)::text, 'UTF8')) for 8), 'hex'))::bit(64)::bigint
+      ), 0)::text
+      from %s t
+    $sql$, p_table
+  ) into row_count, checksum;
+end
 $function$
 ;
 
@@ -1087,6 +1259,112 @@ begin
 exception
   when lock_not_available then
     return false;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.partition_lines(p_name text, p_shard smallint, p_position bigint, p_id uuid)
+ RETURNS TABLE(shard smallint, "position" bigint, id uuid, line text)
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+begin
+  return query execute format(
+    $sql$
+      select p.shard, p.position, p.id, to_jsonb(p)::text
+      from (
+        select k.shard, k.position, k.id,
+          sum(octet_length(k.data)) over (order by k.shard, k.position, k.id) - octet_length(k.data) as bytes_before
+        from (
+          select shard, position, id, data from %1$I.%2$I
+          where (shard, position, id) > ($1, $2, $3)
+          order by shard, position, id limit 1000
+        ) k
+      ) b
+      join %1$I.%2$I p on p.shard = b.shard and p.position = b.position and p.id = b.id
+      where b.bytes_before < 8388608
+      order by p.shard, p.position, p.id
+    $sql$, current_schema(), p_name
+  ) using p_shard, p_position, p_id;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.partition_retire(p_table text, p_partition text, p_blocked_by text, p_is_archived boolean)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_is_rest constant boolean := p_partition = p_table || '_rest';
+  v_is_needed boolean;
+  v_is_empty boolean;
+  v_name text := p_partition;
+begin
+  set local lock_timeout = '50ms';
+  execute format('lock table only %I.%I in access exclusive mode', current_schema(), p_table);
+  execute format('lock table only %I.%I in access exclusive mode', current_schema(), p_partition);
+  execute format(p_blocked_by, current_schema(), p_partition) into v_is_needed;
+  if v_is_needed then
+    return 'needed';
+  end if;
+  execute format('select not exists (select from %I.%I)', current_schema(), p_partition) into v_is_empty;
+  if p_is_archived and not v_is_empty then
+    execute format('alter table %1$I.%2$I detach partition %1$I.%3$I', current_schema(), p_table, p_partition);
+    if v_is_rest then
+      v_name := p_partition || to_char(clock_timestamp() at time zone 'UTC', '_YYYYMMDD_HH24MISSUS');
+      execute format('alter table %I.%I rename to %I', current_schema(), p_partition, v_name);
+    end if;
+    insert into partition_archive (name, parent) values (v_name, p_table)
+    -- The same day once more: made again, by hand, after it had been archived.
+    on conflict (name) do update set detached_at = clock_timestamp(), dropped_at = null, last_error = null;
+  else
+    execute format('drop table %I.%I', current_schema(), p_partition);
+  end if;
+  if v_is_rest then
+    execute format('create table %1$I.%2$I partition of %1$I.%3$I default', current_schema(), p_partition, p_table);
+  end if;
+  return case when p_is_archived and not v_is_empty then 'detached' else 'dropped' end;
+exception
+  when lock_not_available then
+    return 'busy';
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.relay_rebase(p_shards smallint[], p_actor text, p_reason text)
+ RETURNS TABLE(shard smallint, moved bigint, incarnation integer)
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET lock_timeout TO '2s'
+AS $function$
+declare
+  v_shard smallint;
+begin
+  -- Looked at without a lock first: where all is well, nobody waits.
+  for v_shard in
+    select s::smallint from outbox_setting o, generate_series(0, o.shard_count - 1) s
+    where (p_shards is null or s = any (p_shards))
+      and (outbox_is_behind(s::smallint) or outbox_is_set_back(s::smallint, 200))
+    order by s
+  loop
+    -- Two operators at a time: the second finds nothing to do.
+    perform pg_advisory_xact_lock(claim_lock_key('outbox'));
+    if not (outbox_is_behind(v_shard) or outbox_is_set_back(v_shard, 200)) then
+      continue;
+    end if;
+    shard := v_shard;
+    moved := outbox_rebase(v_shard);
+    select o.incarnation into incarnation from outbox_setting o;
+    insert into audit_entry (actor, action, subject, reason)
+    values (p_actor, 'relay.rebase', 'outbox/' || v_shard, p_reason);
+    return next;
+  end loop;
+exception
+  when lock_not_available then
+    raise exception 'a writer''s transaction has stayed open for 2 s; nothing was changed'
+      using errcode = 'DU004', hint = 'End it (pg_stat_activity) and run this again.';
 end
 $function$
 ;

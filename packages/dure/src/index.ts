@@ -1,6 +1,7 @@
 export { createDure, Dure } from "./service/dure.ts";
 export type { DureStatus, Handler, OnOptions } from "./service/dure.ts";
 export type { DureOptions } from "./service/service-options.ts";
+export type { BacklogLimits } from "./service/backlog-watch.ts";
 export type { ServiceStore } from "./service/service-store.ts";
 
 export { event } from "./core/event.ts";
@@ -46,6 +47,8 @@ export type { RelayOptions } from "./outbox/relay.ts";
 export type {
   DueRequest,
   FailedAttempt,
+  FoundCursor,
+  OutboxPositions,
   OutboxStore,
   PreparedEvent,
   ReadRequest,

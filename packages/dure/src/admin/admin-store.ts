@@ -36,6 +36,65 @@ export interface Actor {
   readonly reason?: string;
 }
 
+/** As {@link Actor}, where it must be said why. */
+export interface ActorWithReason extends Actor {
+  readonly reason: string;
+}
+
+/** One shard of the outbox and who publishes it. */
+export interface RelayShard {
+  readonly shard: number;
+  /** The relay that owns it under a live lease; null when nobody does. */
+  readonly owner: string | null;
+  /** What is left of the owner's lease, by the database's clock. */
+  readonly leaseMsLeft: number | null;
+  /** The fencing token: raised with each change of owner. */
+  readonly epoch: number;
+  /** Everything up to this position is published or parked. */
+  readonly low: number;
+  /** The highest position that is. */
+  readonly head: number;
+  /** The last position drawn by a writer; it may be uncommitted. */
+  readonly last: number;
+  /** Ranges between low and head that were drawn and not seen: open or rolled-back transactions. */
+  readonly gaps: number;
+  /** Committed events that are not published; counted up to 20,000. */
+  readonly pending: number;
+  /** Its sequence was set back: it is stopped until a rebase. */
+  readonly isSetBack: boolean;
+}
+
+/** Who paused the relays, and why. */
+export interface RelayPause {
+  readonly actor: string;
+  readonly reason: string;
+  readonly pausedAt: string;
+}
+
+/** How the relays of one outbox stand. */
+export interface RelayStatus {
+  readonly pause: RelayPause | null;
+  /** From 1; raised by each rebase. */
+  readonly incarnation: number;
+  /** Relays with a live lease. */
+  readonly relays: number;
+  /** Of all shards together. */
+  readonly pending: number;
+  /** Events that were refused and are being tried again. */
+  readonly retrying: number;
+  /** Events that were refused for good, and those of their keys that wait behind them. */
+  readonly parked: number;
+  readonly shards: readonly RelayShard[];
+}
+
+/** A shard that was mended after its sequence had been set back. */
+export interface RebasedShard {
+  readonly shard: number;
+  /** Events that were given new positions, and are sent. */
+  readonly moved: number;
+  readonly incarnation: number;
+}
+
 /** The state of the outbox and the inbox, cheap enough to be asked every few seconds. */
 export interface StoreStatus {
   /** Events that no relay has published yet; counted up to 100,000. */
@@ -47,19 +106,39 @@ export interface StoreStatus {
   /** Messages that wait behind a failed one, or are being tried again. */
   readonly waiting: number;
   readonly relays: number;
+  /** An operator has paused the relays. */
+  readonly isPaused: boolean;
   readonly outboxBytes: number;
+}
+
+/** The event that has been waiting longest to be published. */
+export interface PendingEvent {
+  readonly id: string;
+  readonly topic: string;
+  readonly type: string;
+  readonly shard: number;
+  /** Its age by the database's clock. */
+  readonly seconds: number;
 }
 
 /** What an operator may see and do, in the store's tables. */
 export interface AdminStore {
   status(): Promise<StoreStatus>;
+  /** Cheap, however much waits or is done. */
+  oldestPending(): Promise<PendingEvent | undefined>;
   deadLetters(filter: DeadLetterFilter, limit: number): Promise<readonly DeadLetter[]>;
   /** Makes the dead letters due again, each with its id and before what waits behind it. Returns how many. */
   redrive(filter: DeadLetterFilter, limit: number, by: Actor): Promise<number>;
   /** Removes the dead letters for good and lets their keys go on. Returns how many. */
-  discard(
-    filter: DeadLetterFilter,
-    limit: number,
-    by: Actor & { readonly reason: string },
-  ): Promise<number>;
+  discard(filter: DeadLetterFilter, limit: number, by: ActorWithReason): Promise<number>;
+  relayStatus(): Promise<RelayStatus>;
+  /** Durable, for all relays of the outbox. Resolves to whether they were not paused before. */
+  pauseRelays(by: ActorWithReason): Promise<boolean>;
+  /** Resolves to whether they were paused. */
+  resumeRelays(by: Actor): Promise<boolean>;
+  /** Mends the shards whose sequence was set back, of those named or of all; leaves sound ones alone. */
+  rebase(
+    shards: readonly number[] | undefined,
+    by: ActorWithReason,
+  ): Promise<readonly RebasedShard[]>;
 }

@@ -1,4 +1,5 @@
 import { DureError } from "../core/errors.ts";
+import { checkedActor, checkedReason, invalid } from "./actor.ts";
 import type { Actor, AdminStore, DeadLetter, DeadLetterFilter } from "./admin-store.ts";
 
 /** The dead letters of one service: what failed for good, and what may be done about it. */
@@ -39,11 +40,8 @@ export function createDeadLetters(store: AdminStore): DeadLetters {
       );
     },
     async discard(filter, by) {
-      if (by.reason.trim() === "") throw invalid("reason: say why the dead letters are given up");
-      return found(
-        filter,
-        await store.discard(checked(filter), by.limit ?? limitMax, checkedActor(by)),
-      );
+      const checkedBy = checkedReason(by, "the dead letters are given up");
+      return found(filter, await store.discard(checked(filter), by.limit ?? limitMax, checkedBy));
     },
   };
 }
@@ -57,19 +55,10 @@ function checked(filter: DeadLetterFilter): DeadLetterFilter {
   return filter;
 }
 
-function checkedActor<By extends Actor>(by: By): By {
-  if (by.actor.trim() === "") throw invalid("actor: say who does it");
-  return by;
-}
-
 function found(filter: DeadLetterFilter, count: number): number {
   if (count > 0 || filter.id === undefined) return count;
   throw new DureError(
     "DEAD_LETTER_NOT_FOUND",
     `there is no dead letter ${filter.id}: it was redriven or discarded, or its message is not given up yet`,
   );
-}
-
-function invalid(message: string): DureError {
-  return new DureError("CONFIGURATION_INVALID", message);
 }

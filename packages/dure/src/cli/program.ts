@@ -5,6 +5,7 @@ import { runMigrate } from "./migrate-command.ts";
 import type { MigrateCommandOptions } from "./migrate-command.ts";
 import type { DatabaseOptions } from "./database.ts";
 import type { CliOutput } from "./output.ts";
+import { addRelayCommands } from "./relay-commands.ts";
 import { runStatus } from "./status-command.ts";
 
 /** Runs one command line and answers its exit code: 0 done, 1 failed, 2 used wrongly. Never rejects. */
@@ -25,7 +26,7 @@ export async function runCli(args: readonly string[], output: CliOutput): Promis
 
 function createProgram(output: CliOutput): Command {
   const program = new Command("dure")
-    .description("Looks after the tables of dure: migrations, status, dead letters.")
+    .description("Looks after the tables of dure: migrations, status, relays, dead letters.")
     .exitOverride()
     .showHelpAfterError('Try "dure --help", or --help after a command.')
     .configureOutput({
@@ -40,6 +41,7 @@ function createProgram(output: CliOutput): Command {
     .description("Show backlog, dead letters and relays.")
     .option("--json", "print JSON")
     .action((options: DatabaseOptions & { readonly json?: true }) => runStatus(options, output));
+  addRelayCommands(program, withDatabase, output);
   addDeadLetterCommands(program, withDatabase, output);
   return program;
 }

@@ -21,7 +21,11 @@ export async function runStatus(
     ["dead letters", String(status.deadLetters), "given up; see dure dead-letters list"],
     ["waiting", String(status.waiting), "tried again, or behind a failed one"],
     ["parked keys", String(status.parkedKeys), "keys that wait"],
-    ["relays", String(status.relays), "publishing now"],
+    [
+      "relays",
+      String(status.relays),
+      status.isPaused ? "paused: see dure relay status" : "publishing now",
+    ],
     ["outbox size", `${(status.outboxBytes / 1_048_576).toFixed(1)} MiB`, "tables and indexes"],
   ];
   output.out(alignColumns(rows, { right: [1] }));

@@ -1,5 +1,6 @@
 /** Every code that a {@link DureError} can carry. The list is closed: programs may switch over it. */
 export const errorCodes = [
+  "ARCHIVE_MISMATCH",
   "ASSERTION_FAILED",
   "BROKER_UNAVAILABLE",
   "COMMIT_IN_DOUBT",
@@ -7,9 +8,11 @@ export const errorCodes = [
   "CONFIGURATION_INVALID",
   "DATABASE_UNAVAILABLE",
   "DEAD_LETTER_NOT_FOUND",
+  "DEDUP_HORIZON_TOO_SHORT",
   "EMBEDDED_POSTGRES_FAILED",
   "EMBEDDED_POSTGRES_IN_USE",
   "EVENT_INVALID",
+  "EVENT_STUCK",
   "FENCED",
   "HANDLER_DIED",
   "MESSAGE_UNREADABLE",
@@ -17,6 +20,7 @@ export const errorCodes = [
   "MIGRATION_CHANGED",
   "MIGRATION_FAILED",
   "NOT_IN_TRANSACTION",
+  "OUTBOX_BUSY",
   "OUTBOX_SEQUENCE_SET_BACK",
   "PERMANENT",
   "RETRYABLE",

@@ -19,6 +19,11 @@ export interface Message {
   readonly data: string;
   /** The stream's previous message, by which the consumer verifies the order. */
   readonly link: MessageLink;
+  /**
+   * From 1; raised in the source each time that its outbox was mended after a set-back. A message that comes
+   * again under a higher one was sent again by that repair. Absent: written before there was such a number.
+   */
+  readonly incarnation?: number | undefined;
   /** W3C trace context of the writer. */
   readonly traceparent?: string | undefined;
   readonly tracestate?: string | undefined;

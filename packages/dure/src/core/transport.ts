@@ -85,6 +85,10 @@ export interface SubscribeOptions {
 export interface Transport extends Publisher {
   readonly name: string;
   subscribe(options: SubscribeOptions): Promise<Subscription>;
+  /** How long it can deliver a message again, in milliseconds, where that is known: dedup records must be kept longer. */
+  readonly retentionMs?: number | undefined;
+  /** Regular care of what it keeps, if it has any; asked for about every hour. Safe in many processes at a time. */
+  maintain?(signal: AbortSignal): Promise<void>;
   /** Resolves when the transport can be used; rejects with what is wrong. */
   check(): Promise<void>;
   close(): Promise<void>;

@@ -40,6 +40,22 @@ export interface ShardCursor {
   readonly n: number;
 }
 
+/** As {@link ShardCursor}, with what the store can tell of the shard's sequence besides. */
+export interface FoundCursor extends ShardCursor {
+  /** There are traces of a sequence that was set back and has run past what is published since. */
+  readonly isSetBack: boolean;
+}
+
+/** How the outbox as a whole stands. */
+export interface OutboxPositions {
+  /** The last position drawn in each shard, by shard number. Not transactional: it may be uncommitted. */
+  readonly last: readonly number[];
+  /** Raised by each rebase: what was known of the shards before is void. */
+  readonly incarnation: number;
+  /** An operator has paused all relays. */
+  readonly isPaused: boolean;
+}
+
 /** What a relay asks of one shard: what has appeared in its gaps, and what stands above its head. */
 export interface ReadRequest {
   readonly shard: number;
@@ -111,9 +127,9 @@ export interface OutboxStore {
     readonly shards: readonly number[];
     readonly isLeaving: boolean;
   }): Promise<void>;
-  cursors(shards: readonly number[]): Promise<readonly ShardCursor[]>;
-  /** The last position drawn in each shard, by shard number. Not transactional: it may be uncommitted. */
-  lastPositions(): Promise<readonly number[]>;
+  /** One for each of the shards, also for those of which nothing was recorded yet. */
+  cursors(shards: readonly number[]): Promise<readonly FoundCursor[]>;
+  positions(): Promise<OutboxPositions>;
   /** The transactions that may still commit a position, per shard. */
   writers(shards: readonly number[]): Promise<ReadonlyMap<number, ReadonlySet<string>>>;
   /** At most `limit` messages per shard, in order of position, seen in one snapshot. */

@@ -12,6 +12,10 @@ export interface OwnedShard {
   readonly progress: ShardProgress;
   /** Counts this shard's cursor records. */
   n: number;
+  /** The last position drawn when it was looked at last: it only grows. */
+  last: number;
+  /** Its sequence was set back: nothing of it is read until a rebase, whatever the sequence says later. */
+  isSetBack: boolean;
 }
 
 /** What a membership is made of. */
@@ -105,7 +109,13 @@ export class RelayMembership {
     for (const { shard, epoch } of added) {
       const cursor = cursors.find((candidate) => candidate.shard === shard);
       const progress = new ShardProgress(cursor ?? { low: 0, done: [] });
-      this.shards.set(shard, { epoch, progress, n: cursor?.n ?? 0 });
+      this.shards.set(shard, {
+        epoch,
+        progress,
+        n: cursor?.n ?? 0,
+        last: 0,
+        isSetBack: cursor?.isSetBack ?? false,
+      });
     }
     return true;
   }

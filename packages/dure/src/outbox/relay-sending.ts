@@ -114,10 +114,7 @@ export class RelaySending {
   }
 
   /** Publishes what may go; says what is to be recorded of the rest. */
-  async send(
-    found: readonly StoredMessage[],
-    due: readonly DueMessage[],
-  ): Promise<Settlement> {
+  async send(found: readonly StoredMessage[], due: readonly DueMessage[]): Promise<Settlement> {
     const waits = await this.#waiting(found);
     const sent: readonly Sent[] = [
       ...due.map((item) => ({ kind: "due", due: item, message: item.message }) as const),

@@ -1,5 +1,7 @@
 import { createWakeup } from "../core/abort.ts";
 import type { Wakeup } from "../core/abort.ts";
+import { createAlerts } from "../core/alerts.ts";
+import type { Alerts } from "../core/alerts.ts";
 import { backoffMs } from "../core/backoff.ts";
 import type { RetryPolicy } from "../core/backoff.ts";
 import { describeError, isDureError } from "../core/errors.ts";
@@ -10,7 +12,7 @@ import type { Trouble } from "../core/trouble.ts";
 import type { ReadRequest, ShardAdvance, StoredMessage } from "./outbox-store.ts";
 import { publishWithin } from "./publish-within.ts";
 import { RelayMembership } from "./relay-membership.ts";
-import type { MembershipParts } from "./relay-membership.ts";
+import type { MembershipParts, OwnedShard } from "./relay-membership.ts";
 import { RelaySending } from "./relay-sending.ts";
 
 /** What a relay may be told; all of it has a default. */
@@ -60,15 +62,17 @@ export class Relay {
   readonly #membership: RelayMembership;
   readonly #wakeup: Wakeup = createWakeup();
   readonly #leaseWakeup: Wakeup = createWakeup();
-  /** What was said once of a shard, until it is over. */
-  readonly #alerts: Set<string> = new Set();
   readonly #sending: RelaySending;
+  readonly #alerts: Alerts;
   #isAlone = false;
   /** As whom the present tick began. */
   #memberId = "";
+  #incarnation: number | undefined;
+  #isPaused = false;
 
   constructor(parts: RelayParts) {
     this.#parts = parts;
+    this.#alerts = createAlerts(parts.logger);
     this.#membership = new RelayMembership({ ...parts, leaseMs: parts.settings.leaseMs });
     this.#sending = new RelaySending({
       ...parts,
@@ -174,10 +178,14 @@ export class Relay {
     const { outbox, settings, source, faults } = this.#parts;
     if (!this.#membership.isLeaseLive) return { isBusy: false, isMore: false, hasGaps: false };
     this.#memberId = this.#membership.memberId;
+    const { last, incarnation, isPaused } = await outbox.positions();
+    // Before the cursors are read: after a rebase that comes between, they are read once too often.
+    if (this.#incarnation !== incarnation) this.#membership.shards.clear();
+    this.#incarnation = incarnation;
     if (await this.#membership.adopt()) this.#sending.forget();
-    const last = await outbox.lastPositions();
     const { shards } = this.#membership;
     this.#isAlone = shards.size === last.length;
+    if (this.#rests(isPaused)) return { isBusy: false, isMore: false, hasGaps: false };
     const requests = await this.#readRequests(last);
     const found = requests.length === 0 ? [] : await outbox.read(requests, settings.batchSizeMax);
     const due = await this.#sending.due([...shards.keys()]);
@@ -197,6 +205,17 @@ export class Relay {
     return [...this.#membership.shards].map(([shard, { epoch }]) => ({ shard, epoch }));
   }
 
+  /** Paused by an operator: the shards are kept, nothing is sent. Said at each change. */
+  #rests(isPaused: boolean): boolean {
+    if (this.#isPaused !== isPaused) {
+      const { logger, source } = this.#parts;
+      const message = isPaused ? "relay is paused by an operator" : "relay is resumed";
+      logger.info(message, { source });
+    }
+    this.#isPaused = isPaused;
+    return isPaused;
+  }
+
   async #readRequests(last: readonly number[]): Promise<readonly ReadRequest[]> {
     const { shards } = this.#membership;
     const withGaps = [...shards].filter(([, owned]) => owned.progress.hasGaps);
@@ -208,44 +227,39 @@ export class Relay {
       }
     }
     const requests: ReadRequest[] = [];
-    for (const [shard, { progress }] of shards) {
+    for (const [shard, owned] of shards) {
+      const { progress } = owned;
       const lastPosition = last[shard] ?? 0;
-      if (!this.#isSequenceSound(shard, lastPosition, progress.head)) continue;
+      if (!this.#isSequenceSound(shard, lastPosition, owned)) continue;
       const gaps = progress.gaps();
       if (gaps.length === 0 && lastPosition <= progress.head) continue;
       const isFull = gaps.length > openGapsMax;
-      this.#alertWhile(isFull, shard, "relay reads a shard no further: too many open gaps", {
-        gaps: gaps.length,
-      });
+      const facts = { source: this.#parts.source, shard, gaps: gaps.length };
+      const message = "relay reads a shard no further: too many open gaps";
+      this.#alerts.errorWhile(isFull, message, facts, shard);
       requests.push({ shard, gaps, head: isFull ? Number.MAX_SAFE_INTEGER : progress.head });
     }
     return requests;
   }
 
-  /** A sequence behind what is done would hide every new event of the shard: better to stop and say so. */
-  #isSequenceSound(shard: number, last: number, head: number): boolean {
-    const isSound = last >= head;
-    this.#alertWhile(
-      !isSound,
+  /**
+   * A sequence that was set back hides new events among published positions: better to stop and say so. For good,
+   * until a rebase: soon it has run past what is published, and what it hid meanwhile stays hidden.
+   */
+  #isSequenceSound(shard: number, last: number, owned: OwnedShard): boolean {
+    const { head } = owned.progress;
+    owned.isSetBack ||= last < head;
+    // Behind what was seen of it: begin again from what is recorded, which looks for the traces of a set-back. (It
+    // may be harmless: after a crash of the server, positions that were drawn and not committed are drawn again.)
+    if (last < owned.last) this.#membership.shards.delete(shard);
+    owned.last = last;
+    this.#alerts.errorWhile(
+      owned.isSetBack,
+      'OUTBOX_SEQUENCE_SET_BACK: a shard\'s position sequence was set back. The shard is stopped, the others go on; "dure relay rebase" mends it and loses nothing',
+      { source: this.#parts.source, shard, last, head },
       shard,
-      "OUTBOX_SEQUENCE_SET_BACK: a shard's position sequence is behind what was published. The shard is stopped, the others go on; select outbox_rebase(shard) mends it and loses nothing",
-      { last, head },
     );
-    return isSound;
-  }
-
-  /** Says it once for as long as it holds. */
-  #alertWhile(
-    holds: boolean,
-    shard: number,
-    message: string,
-    facts: Readonly<Record<string, number>>,
-  ): void {
-    const alert = `${shard} ${message}`;
-    if (!holds) this.#alerts.delete(alert);
-    if (!holds || this.#alerts.has(alert)) return;
-    this.#alerts.add(alert);
-    this.#parts.logger.error(message, { source: this.#parts.source, shard, ...facts });
+    return !owned.isSetBack && this.#membership.shards.has(shard);
   }
 
   async #publish(messages: readonly Message[]): Promise<readonly PublishOutcome[]> {

@@ -1,6 +1,9 @@
+import { openRanges } from "./relay-admin-sql.ts";
+
 /** The statements behind what an operator may see and do. */
 export interface AdminSql {
   readonly status: string;
+  readonly oldestPending: string;
   readonly deadLetters: string;
   readonly redrive: string;
   readonly discard: string;
@@ -13,23 +16,23 @@ const filter = `state = 'dead'
 /** `schema` is quoted. */
 export function adminSql(schema: string): AdminSql {
   return {
-    // Above each shard's low watermark: finished partitions are not looked at.
+    // Only the ranges that are not done: finished partitions are not looked at, nor what is done above a gap.
     status: `/* dure:admin.status */
-      with cursor as (
-        select s.shard, coalesce(c.low, 0) as low, coalesce(c.done, '{}'::int8multirange) as done
-        from ${schema}.outbox_setting o
-        cross join lateral generate_series(0, o.shard_count - 1) as s (shard)
-        left join lateral (
-          select low, done from ${schema}.outbox_cursor
-          where shard = s.shard order by epoch desc, n desc limit 1
-        ) c on true
+      with open as materialized (
+        ${openRanges(schema)}
       ), pending as (
-        select m.written_at from cursor c
-        join ${schema}.outbox_message m on m.shard = c.shard and m.position > c.low and not c.done @> m.position
-        limit 100000
+        select from open o cross join lateral (
+          select from ${schema}.outbox_message m
+          where m.shard = o.shard and m.position between o.first and o.last limit 100000
+        ) m limit 100000
+      ), oldest as (
+        select m.written_at from open o cross join lateral (
+          select m.written_at from ${schema}.outbox_message m
+          where m.shard = o.shard and m.position between o.first and o.last order by m.position limit 1
+        ) m
       )
       select (select count(*) from pending)::text as pending,
-        coalesce((select extract(epoch from clock_timestamp() - min(written_at)) from pending), 0)::float8 as oldest,
+        coalesce((select extract(epoch from clock_timestamp() - min(written_at)) from oldest), 0)::float8 as oldest,
         (select count(*) from ${schema}.parked_message where state = 'dead')::text as dead,
         -- All that is parked but the dead letters, from two small indexes instead of the table with its payloads.
         (select (select count(*) from ${schema}.parked_message where blocks_key)
@@ -38,8 +41,20 @@ export function adminSql(schema: string): AdminSql {
         -- What blocks a key and is not held behind another is the first of its key.
         (select count(*) from ${schema}.parked_message where blocks_key and state <> 'held')::text as keys,
         (select count(*) from ${schema}.claim_member where scope = 'outbox' and lease_until > clock_timestamp())::text as relays,
+        exists (select from ${schema}.outbox_pause) as is_paused,
         (select coalesce(sum(pg_total_relation_size(inhrelid)), 0) from pg_inherits
           where inhparent = '${schema}.outbox_message'::regclass)::text as bytes`,
+    oldestPending: `/* dure:admin.oldest-pending */
+      with open as materialized (
+        ${openRanges(schema)}
+      )
+      select m.id, m.topic, m.type, o.shard,
+        extract(epoch from clock_timestamp() - m.written_at)::float8 as seconds
+      from open o cross join lateral (
+        select m.id, m.topic, m.type, m.written_at from ${schema}.outbox_message m
+        where m.shard = o.shard and m.position between o.first and o.last order by m.position limit 1
+      ) m
+      order by m.written_at limit 1`,
     deadLetters: `/* dure:admin.dead-letters */
       select p.id::text, p.side, p.consumer, p.topic, p.key, p.message_id, p.type, p.attempts, p.error_code,
         p.last_error, p.first_failed_at, p.last_failed_at, p.message ->> 'traceparent' as traceparent,

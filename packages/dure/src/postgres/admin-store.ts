@@ -1,11 +1,18 @@
-import type { AdminStore, DeadLetterFilter } from "../admin/admin-store.ts";
+import type { AdminStore, DeadLetterFilter, PendingEvent } from "../admin/admin-store.ts";
 import { adminSql } from "./admin-sql.ts";
-import { textOf } from "./message-row.ts";
+import { textOrNull } from "./message-row.ts";
+import { quoteIdentifier } from "./pool.ts";
 import type { PostgresPool } from "./pool.ts";
+import { postgresRelayAdmin } from "./relay-admin-store.ts";
 
-/** What an operator may see and do, in PostgreSQL. `schema` is quoted. */
-export function postgresAdminStore(pool: PostgresPool, schema: string): AdminStore {
-  const sql = adminSql(schema);
+/** What an operator may see and do, in PostgreSQL. */
+export function postgresAdminStore(
+  pool: PostgresPool,
+  schemaName: string,
+  /** For what may take its time: its statements are not given up. */
+  patientPool: PostgresPool,
+): AdminStore {
+  const sql = adminSql(quoteIdentifier(schemaName));
   return {
     async status() {
       const { rows } = await pool.query(sql.status);
@@ -17,8 +24,13 @@ export function postgresAdminStore(pool: PostgresPool, schema: string): AdminSto
         waiting: Number(row["waiting"]),
         parkedKeys: Number(row["keys"]),
         relays: Number(row["relays"]),
+        isPaused: row["is_paused"] === true,
         outboxBytes: Number(row["bytes"]),
       };
+    },
+    async oldestPending() {
+      const { rows } = await pool.query(sql.oldestPending);
+      return rows.map(pendingFromRow)[0];
     },
     async deadLetters(filter, limit) {
       const { rows } = await pool.query(sql.deadLetters, [...filterColumns(filter), limit]);
@@ -47,15 +59,21 @@ export function postgresAdminStore(pool: PostgresPool, schema: string): AdminSto
       const params = [...filterColumns(filter), limit, actor, reason];
       return (await pool.query(sql.discard, params)).rows.length;
     },
+    ...postgresRelayAdmin(pool, schemaName, patientPool),
+  };
+}
+
+function pendingFromRow(row: Readonly<Record<string, unknown>>): PendingEvent {
+  return {
+    id: String(row["id"]),
+    topic: String(row["topic"]),
+    type: String(row["type"]),
+    shard: Number(row["shard"]),
+    seconds: Number(row["seconds"]),
   };
 }
 
 function filterColumns(filter: DeadLetterFilter): readonly unknown[] {
   const { id, side, consumer, topic, key, type } = filter;
   return [id, side, consumer, topic, key, type].map((value) => value ?? null);
-}
-
-function textOrNull(value: unknown): string | null {
-  if (value === null || value === undefined) return null;
-  return value instanceof Date ? value.toISOString() : textOf(value);
 }

@@ -1,5 +1,7 @@
+import { createAlerts } from "../core/alerts.ts";
 import { systemClock } from "../core/clock.ts";
 import type { Clock } from "../core/clock.ts";
+import { DureError } from "../core/errors.ts";
 import { silentLogger } from "../core/logger.ts";
 import type { Logger } from "../core/logger.ts";
 import type { Message } from "../core/message.ts";
@@ -7,8 +9,11 @@ import type { Fence, Transport } from "../core/transport.ts";
 import { EventLogSubscription } from "./event-log-subscription.ts";
 import { eventLogSql } from "./event-log-sql.ts";
 import { envelopeText } from "./message-row.ts";
+import { messagesMsDefault, retentionProblems } from "./maintenance.ts";
 import { checkSchema } from "./migrate.ts";
 import { Notifications } from "./notifications.ts";
+import { carePartitions } from "./partitions.ts";
+import type { PartitionCare } from "./partitions.ts";
 import {
   boundedPool,
   checkMs,
@@ -28,6 +33,8 @@ export interface PostgresTransportOptions {
   readonly schema?: string;
   /** After this long without a sign of life a group member's partitions go to others. @defaultValue 5000 */
   readonly leaseMs?: number;
+  /** Messages that every group has read are kept so long, in milliseconds. @defaultValue 7 days */
+  readonly retentionMs?: number;
   /** As of the store: a pool that goes past a pooler in transaction mode. @defaultValue `pool` */
   readonly listenPool?: PostgresPool;
   /** Milliseconds after which a statement is given up and its connection closed. @defaultValue 30000 */
@@ -45,6 +52,9 @@ export interface GroupLag {
 
 /** The event log: a {@link Transport}, and what can be asked of it. */
 export interface EventLog extends Transport {
+  readonly retentionMs: number;
+  /** Makes the partitions of the coming days, and drops those that are old and read by every group. */
+  maintain(signal?: AbortSignal): Promise<void>;
   /** Messages that each group has not acknowledged yet. Counts rows: for metrics, not for a hot path. */
   lag(): Promise<readonly GroupLag[]>;
 }
@@ -56,6 +66,7 @@ export interface EventLog extends Transport {
  * order of commits). A publication is one statement: durable as a whole or not there at all. A publisher
  * whose shard was taken over is refused. Groups are remembered: what a group has not read is kept until it
  * has, whatever the retention.
+ * @throws CONFIGURATION_INVALID
  */
 export function postgresTransport(options: PostgresTransportOptions): EventLog {
   const msMax = options.statementMsMax ?? statementMsMaxDefault;
@@ -77,6 +88,7 @@ export function postgresTransport(options: PostgresTransportOptions): EventLog {
 
   return {
     name: "postgres",
+    ...logCare({ pool, schema, logger }, options.retentionMs),
     check: () => checkSchema({ pool, schema: schemaName }),
     async publish(messages, { fences, signal }) {
       if (messages.length === 0) return [];
@@ -116,6 +128,20 @@ export function postgresTransport(options: PostgresTransportOptions): EventLog {
     },
     close: () => notifications.close(),
   };
+}
+
+/** @throws CONFIGURATION_INVALID */
+function logCare(
+  parts: Pick<PartitionCare, "pool" | "schema" | "logger">,
+  retentionMs: number = messagesMsDefault,
+): Pick<EventLog, "retentionMs" | "maintain"> {
+  const problem = retentionProblems("retentionMs", retentionMs)[0];
+  if (problem !== undefined) {
+    throw new DureError("CONFIGURATION_INVALID", `postgresTransport: ${problem}`);
+  }
+  const alerts = createAlerts(parts.logger);
+  const care = { ...parts, keepMs: retentionMs, isArchived: false, alerts };
+  return { retentionMs, maintain: () => carePartitions({ ...care, table: "log_message" }) };
 }
 
 function lagFromRow(row: Readonly<Record<string, unknown>>): GroupLag {

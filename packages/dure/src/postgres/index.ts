@@ -7,6 +7,9 @@ export type { EventLog, GroupLag, PostgresTransportOptions } from "./event-log.t
 export { postgresParticipantBarrier } from "./participant-store.ts";
 export { postgresAdmin } from "./postgres-admin.ts";
 export type { Retention } from "./maintenance.ts";
+export type { ArchiveHook, ExpiredPartition } from "./archive.ts";
+export { archiveReceiptOf, createArchiveChecksum } from "./archive-checksum.ts";
+export type { ArchiveChecksum, ArchiveReceipt } from "./archive-checksum.ts";
 export { classifySqlError, sqlStateOf } from "./sqlstate.ts";
 export type { SqlFailure } from "./sqlstate.ts";
 export type { PostgresClient, PostgresPool, PostgresResult } from "./pool.ts";

@@ -1,60 +1,141 @@
-import { describeError } from "../core/errors.ts";
+import { createAlerts } from "../core/alerts.ts";
+import type { Alerts } from "../core/alerts.ts";
+import type { Clock } from "../core/clock.ts";
+import { DureError, describeError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
+import { archiveDetached } from "./archive.ts";
+import type { ArchiveHook } from "./archive.ts";
 import { maintenanceSql, pruneBatch } from "./maintenance-sql.ts";
 import type { MaintenanceSql } from "./maintenance-sql.ts";
+import { carePartitions } from "./partitions.ts";
 import type { PostgresPool } from "./pool.ts";
 
 /** How long things are kept, in milliseconds. */
 export interface Retention {
-  /** Published events, and messages of the event log that every group has read. @defaultValue 7 days */
+  /** Published events. @defaultValue 7 days */
   readonly messagesMs?: number;
   /** Dedup records: at least as long as a message can still be delivered again. @defaultValue 30 days */
   readonly inboxMs?: number;
+  /** Takes published events into an archive before their partition is dropped. Without one they are dropped. */
+  readonly archive?: ArchiveHook;
 }
 
+/** Retention with the defaults filled in. */
+export type RetentionSettings = Required<Omit<Retention, "archive">> & {
+  readonly archive: ArchiveHook | undefined;
+};
+
 const dayMs = 86_400_000;
+/** Messages and events: the default of the store and of the event log. */
+export const messagesMsDefault: number = 7 * dayMs;
 /** Bounds one run; the next goes on. */
 const pruneRoundsMax = 2_000;
 
 /**
- * Makes the partitions of the coming days and drops those of the past that nobody needs. Safe to run in
- * many processes at a time, and to be killed at any line; it never waits long for a lock.
+ * Fills in the defaults and checks everything.
+ * @throws CONFIGURATION_INVALID naming every mistake at once
  */
-export async function maintain(options: {
+export function readRetention(retention: Retention = {}): RetentionSettings {
+  const known = ["messagesMs", "inboxMs", "archive"];
+  const problems = Object.keys(retention)
+    .filter((key) => !known.includes(key))
+    .map((key) => `retention.${key}: is no option; there are ${known.join(", ")}`);
+  const { messagesMs = messagesMsDefault, inboxMs = 30 * dayMs, archive } = retention;
+  problems.push(...retentionProblems("retention.messagesMs", messagesMs));
+  problems.push(...retentionProblems("retention.inboxMs", inboxMs));
+  if (archive !== undefined && typeof archive !== "function") {
+    problems.push("retention.archive: must be a function");
+  }
+  if (problems.length === 0) return { messagesMs, inboxMs, archive };
+  throw new DureError("CONFIGURATION_INVALID", `postgresStore: ${problems.join("; ")}`);
+}
+
+/** What is wrong with a retention, named `name`. */
+export function retentionProblems(name: string, milliseconds: number): readonly string[] {
+  if (Number.isInteger(milliseconds) && milliseconds >= 60_000 && milliseconds <= 3_650 * dayMs) {
+    return [];
+  }
+  return [`${name}: must be a whole number of milliseconds from 60000 to 315360000000 (10 years)`];
+}
+
+/** What maintenance is made of. */
+export interface MaintenanceParts {
   readonly pool: PostgresPool;
+  /** For what may take its time: its statements are not given up. */
+  readonly patientPool: PostgresPool;
   /** Quoted. */
   readonly schema: string;
-  readonly retention: Retention | undefined;
+  readonly retention: RetentionSettings;
+  readonly clock: Clock;
   readonly logger: Logger;
-}): Promise<void> {
-  const { pool, logger } = options;
-  const sql = maintenanceSql(options.schema);
-  const keepMs = options.retention?.messagesMs ?? 7 * dayMs;
-  const { rows: days } = await pool.query(sql.days);
-  const tables = [
-    { name: "outbox_message", isNeeded: sql.outboxIsNeeded },
-    { name: "log_message", isNeeded: sql.logIsNeeded },
-  ];
-  for (const { name, isNeeded } of tables) {
-    for (const { day } of days) await pool.query(sql.create, [name, day]);
-    const { rows: expired } = await pool.query(sql.expired, [name, keepMs]);
-    for (const partition of expired) {
-      const { rows } = await pool.query(sql.drop, [name, partition["name"], isNeeded]);
-      const isGone = rows[0]?.["is_gone"] === true;
-      logger.info(isGone ? "dropped an old partition" : "an old partition is still needed", {
-        partition: String(partition["name"]),
-      });
-    }
-  }
-  await pruneInbox(pool, sql, options.retention?.inboxMs ?? 30 * dayMs).catch((error: unknown) => {
+}
+
+/** The regular care of a service's own tables, with a memory of what it has said. */
+export function createMaintenance(
+  parts: MaintenanceParts,
+): (signal?: AbortSignal) => Promise<void> {
+  const alerts = createAlerts(parts.logger);
+  const never = new AbortController().signal;
+  return (signal = never) => maintain(parts, alerts, signal);
+}
+
+/**
+ * Partitions, dedup records, the archive, and a look for traces of a sequence that was set back. Safe to run
+ * in many processes at a time, and to be killed at any line.
+ */
+async function maintain(
+  parts: MaintenanceParts,
+  alerts: Alerts,
+  signal: AbortSignal,
+): Promise<void> {
+  const { pool, schema, retention, logger } = parts;
+  const { archive } = retention;
+  const sql = maintenanceSql(schema);
+  await carePartitions({
+    ...parts,
+    table: "outbox_message",
+    keepMs: retention.messagesMs,
+    isArchived: archive !== undefined,
+    alerts,
+  });
+  await pruneInbox(pool, sql, retention.inboxMs, signal).catch((error: unknown) => {
     logger.warn("old dedup records could not be removed", { error: describeError(error) });
   });
+  await lookForSetBack(pool, sql, alerts);
+  if (archive !== undefined) return archiveDetached({ ...parts, archive, signal });
+  const { rows } = await pool.query(sql.waitingForArchive);
+  const count = Number(rows[0]?.["count"]);
+  alerts.warnWhile(
+    count > 0,
+    "old partitions wait to be archived, and there is no retention.archive any more: they are kept until there is",
+    { count },
+  );
 }
 
 /** In small statements, until nothing old is left: one batch an hour would fall behind for ever. */
-async function pruneInbox(pool: PostgresPool, sql: MaintenanceSql, keepMs: number): Promise<void> {
-  for (let round = 0; round < pruneRoundsMax; round += 1) {
+async function pruneInbox(
+  pool: PostgresPool,
+  sql: MaintenanceSql,
+  keepMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  for (let round = 0; round < pruneRoundsMax && !signal.aborted; round += 1) {
     const { rowCount } = await pool.query(sql.pruneInbox, [keepMs]);
     if ((rowCount ?? 0) < pruneBatch) return;
   }
+}
+
+/** The relay looks when it takes over; what happened under its eyes and too fast for them is found here. */
+async function lookForSetBack(
+  pool: PostgresPool,
+  sql: MaintenanceSql,
+  alerts: Alerts,
+): Promise<void> {
+  const { rows } = await pool.query(sql.setBackShards);
+  const shards = rows.map((row) => String(row["shard"])).join(", ");
+  alerts.errorWhile(
+    rows.length > 0,
+    'OUTBOX_SEQUENCE_SET_BACK: there are traces of a position sequence that was set back: events may be hidden. "dure relay rebase" mends it and loses nothing',
+    { shards },
+  );
 }

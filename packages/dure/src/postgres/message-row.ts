@@ -13,6 +13,7 @@ export function messageFromRow(row: Readonly<Record<string, unknown>>): Message 
     time: timeOf(row["written_at"]),
     data: String(row["data"]),
     link: linkOf(row),
+    incarnation: Number(row["incarnation"]),
     ...context,
   };
 }
@@ -28,8 +29,14 @@ function linkOf(row: Readonly<Record<string, unknown>>): MessageLink {
 }
 
 /** A column that the driver gives as text or as a number. */
-export function textOf(value: unknown): string {
+function textOf(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** A column that may be null, as text; a time in ISO 8601. */
+export function textOrNull(value: unknown): string | null {
+  if (value === null || value === undefined) return null;
+  return value instanceof Date ? value.toISOString() : textOf(value);
 }
 
 /** Drivers may be set to give timestamps as text. */

@@ -32,6 +32,18 @@ const selfTestEveryMs = 60_000;
 const sharedTriesMax = 10;
 const serverProcess = "/* dure:notify.server-process */ select pg_backend_pid() as pid";
 
+/** The channel for one use of the database, whatever its name looks like. */
+function channelOf(name: string): string {
+  return `dure_${createHash("sha256").update(name).digest("hex").slice(0, 24)}`;
+}
+
+/** Sends one piece of news, in a statement of its own. Never rejects: a lost hint is found by looking. */
+export async function tellOnce(pool: PostgresPool, name: string): Promise<void> {
+  await pool
+    .query("/* dure:notify */ select pg_notify($1, '')", [channelOf(name)])
+    .catch(() => undefined);
+}
+
 /**
  * News between processes, and only a hint: whoever misses it finds out by looking. NOTIFY is sent from
  * statements of its own, never in a business transaction, where it would make all commits of the server
@@ -51,7 +63,7 @@ export class Notifications {
 
   constructor(parts: NotificationParts) {
     this.#parts = parts;
-    this.#channel = `dure_${createHash("sha256").update(parts.name).digest("hex").slice(0, 24)}`;
+    this.#channel = channelOf(parts.name);
   }
 
   /** Undefined until the round-trip self-test has ended. */

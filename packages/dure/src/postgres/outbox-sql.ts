@@ -5,7 +5,7 @@ export interface OutboxSql {
   /** Fails with SQLSTATE 25P01 outside a transaction, and costs nothing inside one. */
   readonly assertTransaction: string;
   readonly cursors: string;
-  readonly lastPositions: string;
+  readonly positions: string;
   readonly writers: string;
   readonly read: string;
   readonly advance: string;
@@ -22,14 +22,16 @@ export function outboxSql(schema: string): OutboxSql {
     append: `/* dure:outbox.append */ select ${schema}.outbox_append($1, $2::text::jsonb, $3::boolean) as appended`,
     assertTransaction: `/* dure:outbox.assert-transaction */ lock table ${schema}.outbox_setting in access share mode`,
     cursors: `/* dure:outbox.cursors */
-      select s.shard, c.n::text, c.low::text, c.done::text
+      select s.shard, coalesce(c.n, 0)::text as n, coalesce(c.low, 0)::text as low, coalesce(c.done, '{}')::text as done,
+        ${schema}.outbox_is_set_back(s.shard, 1) as is_set_back
       from unnest($1::smallint[]) as s (shard)
-      cross join lateral (
+      left join lateral (
         select n, low, done from ${schema}.outbox_cursor
         where shard = s.shard order by epoch desc, n desc limit 1
-      ) c`,
-    lastPositions: `/* dure:outbox.last-positions */
-      select coalesce(pg_sequence_last_value(p.sequence), 0)::text as last
+      ) c on true`,
+    positions: `/* dure:outbox.positions */
+      select coalesce(pg_sequence_last_value(p.sequence), 0)::text as last, s.incarnation,
+        exists (select from ${schema}.outbox_pause) as is_paused
       from ${schema}.outbox_setting s, unnest(s.position_sequences) with ordinality as p (sequence, n)
       order by p.n`,
     // By both of its names: a writer may get a transaction id later, and a prepared one has only that after a
@@ -54,7 +56,8 @@ export function outboxSql(schema: string): OutboxSql {
     // One statement, one snapshot: what is seen in the gaps and above the head belongs together.
     read: `/* dure:outbox.read */
       select m.shard, m.position::text, m.id, m.previous_id, m.link_verified, m.source, m.topic, m.key,
-        m.type, m.version, m.data, m.context, m.written_at, m.previous_at
+        m.type, m.version, m.data, m.context, m.written_at, m.previous_at,
+        (select incarnation from ${schema}.outbox_setting) as incarnation
       from unnest($1::smallint[], $2::bigint[]) as r (shard, head)
       cross join lateral (
         select f.* from (
@@ -80,16 +83,18 @@ export function outboxSql(schema: string): OutboxSql {
         $1, $2, $3, $4::smallint[], $5::bigint[], $6::smallint[], $7::bigint[], $8::bigint[], $9::text[],
         $10::text::jsonb, $11::bigint[], $12::text::jsonb
       ) as fenced`,
+    // The last hundred, and the first of each hour for a week: by them it is seen when events were published, and that
+    // a sequence was set back.
     prune: `/* dure:outbox.prune-cursors */
       delete from ${schema}.outbox_cursor c
       using (
-        select shard, max(epoch) as epoch from ${schema}.outbox_cursor group by shard
-      ) newest
-      where c.shard = newest.shard and (
-        c.epoch < newest.epoch or c.n < (
-          select max(n) - 100 from ${schema}.outbox_cursor x where x.shard = newest.shard and x.epoch = newest.epoch
-        )
-      )`,
+        select shard, epoch, n, written_at,
+          row_number() over (partition by shard order by epoch desc, n desc) as age,
+          row_number() over (partition by shard, date_trunc('hour', written_at) order by epoch, n) as of_hour
+        from ${schema}.outbox_cursor
+      ) old
+      where old.age > 100 and (old.of_hour > 1 or old.written_at < clock_timestamp() - interval '8 days')
+        and c.shard = old.shard and c.epoch = old.epoch and c.n = old.n`,
     // A parked key has one message that blocks it and is not held behind another.
     parkedKeys: `/* dure:outbox.parked-keys */
       select topic || chr(31) || key as key from ${schema}.parked_message

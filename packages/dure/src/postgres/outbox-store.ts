@@ -1,13 +1,14 @@
 import { keyOf } from "../core/message.ts";
 import type { Statement, TransactionHandle } from "../core/transaction.ts";
 import type {
+  FoundCursor,
+  OutboxPositions,
   OutboxStore,
   PreparedEvent,
   ReadRequest,
   RecordingMember,
   Settlement,
   ShardAdvance,
-  ShardCursor,
   StoredMessage,
 } from "../outbox/outbox-store.ts";
 import type { Range } from "../outbox/shard-progress.ts";
@@ -32,17 +33,21 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
   let shardCount: number | undefined;
   let advances = 0;
 
-  async function lastPositions(): Promise<readonly number[]> {
-    const { rows } = await pool.query(sql.lastPositions);
+  async function positions(): Promise<OutboxPositions> {
+    const { rows } = await pool.query(sql.positions);
     shardCount = rows.length;
-    return rows.map((row) => Number(row["last"]));
+    return {
+      last: rows.map((row) => Number(row["last"])),
+      incarnation: Number(rows[0]?.["incarnation"]),
+      isPaused: rows[0]?.["is_paused"] === true,
+    };
   }
 
   return {
     append: (tx, source, events) => append(tx, sql, appendStatement(sql, source, events)),
     appendStatement: (source, events) => inTransaction(appendStatement(sql, source, events), true),
     async heartbeat({ id, leaseMs, isJoining }) {
-      shardCount ??= (await lastPositions()).length;
+      shardCount ??= (await positions()).last.length;
       const held = await claims.heartbeat({ scope, id, leaseMs, slots: shardCount, isJoining });
       return held?.map(({ slot, epoch, isSurplus }) => ({ shard: slot, epoch, isSurplus }));
     },
@@ -51,7 +56,7 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
       const { rows } = await pool.query(sql.cursors, [shards]);
       return rows.map(cursorFromRow);
     },
-    lastPositions,
+    positions,
     async writers(shards) {
       const { rows } = await pool.query(sql.writers, [shards]);
       return writersFromRows(rows);
@@ -149,12 +154,13 @@ function inTransaction({ text, params }: Statement, isKnown: boolean): Statement
 
 type Row = Readonly<Record<string, unknown>>;
 
-function cursorFromRow(row: Row): ShardCursor {
+function cursorFromRow(row: Row): FoundCursor {
   return {
     shard: Number(row["shard"]),
     n: Number(row["n"]),
     low: Number(row["low"]),
     done: parseMultirange(String(row["done"])),
+    isSetBack: row["is_set_back"] === true,
   };
 }
 

@@ -1,6 +1,6 @@
 import type { AdminStore } from "../admin/admin-store.ts";
 import { postgresAdminStore } from "./admin-store.ts";
-import { checkSchemaName, quoteIdentifier } from "./pool.ts";
+import { checkSchemaName } from "./pool.ts";
 import type { PostgresPool } from "./pool.ts";
 
 /** What an operator may see and do, for a program that is not the service: the CLI, a console. */
@@ -9,8 +9,6 @@ export function postgresAdmin(options: {
   /** @defaultValue "dure" */
   readonly schema?: string;
 }): AdminStore {
-  return postgresAdminStore(
-    options.pool,
-    quoteIdentifier(checkSchemaName(options.schema ?? "dure")),
-  );
+  const { pool } = options;
+  return postgresAdminStore(pool, checkSchemaName(options.schema ?? "dure"), pool);
 }

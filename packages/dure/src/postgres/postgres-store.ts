@@ -5,7 +5,7 @@ import type { Logger } from "../core/logger.ts";
 import type { ServiceStore } from "../service/service-store.ts";
 import { postgresAdminStore } from "./admin-store.ts";
 import { postgresInboxStore } from "./inbox-store.ts";
-import { maintain } from "./maintenance.ts";
+import { createMaintenance, readRetention } from "./maintenance.ts";
 import type { Retention } from "./maintenance.ts";
 import { checkSchema } from "./migrate.ts";
 import { Notifications } from "./notifications.ts";
@@ -19,6 +19,7 @@ import {
   statementMsMaxDefault,
 } from "./pool.ts";
 import type { PostgresClient, PostgresPool, PostgresPoolWithCallbacks } from "./pool.ts";
+import { outboxNews } from "./relay-admin-store.ts";
 import { postgresTransactionStore } from "./transaction-store.ts";
 
 /** What {@link postgresStore} takes. */
@@ -45,7 +46,10 @@ export interface PostgresStoreOptions<Client extends PostgresClient> {
   readonly clock?: Clock;
 }
 
-/** Everything that a service keeps, in one PostgreSQL database: the one that its business rows are in. */
+/**
+ * Everything that a service keeps, in one PostgreSQL database: the one that its business rows are in.
+ * @throws CONFIGURATION_INVALID
+ */
 export function postgresStore<Client extends PostgresClient>(
   options: PostgresStoreOptions<Client>,
 ): ServiceStore<Client> {
@@ -58,11 +62,12 @@ export function postgresStore<Client extends PostgresClient>(
   const schema = quoteIdentifier(schemaName);
   const clock = options.clock ?? systemClock;
   const logger = options.logger ?? silentLogger;
+  const retention = readRetention(options.retention);
   const bounded = boundedPool(pool, statementMsMax);
   const notifications = new Notifications({
     pool: bounded,
     listenPool: boundedPool(options.listenPool ?? pool, statementMsMax),
-    name: `outbox.${schemaName}`,
+    name: outboxNews(schemaName),
     clock,
     logger,
   });
@@ -71,13 +76,21 @@ export function postgresStore<Client extends PostgresClient>(
     inbox: postgresInboxStore(bounded, schema),
     parking: postgresParkingStore(bounded, schema),
     transactions: postgresTransactionStore(pool, { schema, idleInTransactionMsMax }),
-    admin: postgresAdminStore(bounded, schema),
+    admin: postgresAdminStore(bounded, schemaName, pool),
     news: {
       tell: () => notifications.tell(),
       listen: (listener) => notifications.listen(listener),
     },
     check: () => checkSchema({ pool, schema: schemaName }),
-    maintain: () => maintain({ pool: bounded, schema, retention: options.retention, logger }),
+    retention,
+    maintain: createMaintenance({
+      pool: bounded,
+      patientPool: pool,
+      schema,
+      retention,
+      clock,
+      logger,
+    }),
     close: () => notifications.close(),
   };
 }

@@ -69,4 +69,5 @@ export function notInTransaction(cause?: unknown): DureError {
 const codesBySqlState: Readonly<Record<string, ErrorCode>> = {
   DU002: "TOO_MANY_KEYS",
   DU003: "FENCED",
+  DU004: "OUTBOX_BUSY",
 };

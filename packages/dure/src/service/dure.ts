@@ -1,10 +1,12 @@
 import { createDeadLetters } from "../admin/dead-letters.ts";
 import type { DeadLetters } from "../admin/dead-letters.ts";
+import { createRelayControl } from "../admin/relay-control.ts";
+import type { RelayControl } from "../admin/relay-control.ts";
 import type { StoreStatus } from "../admin/admin-store.ts";
 import { settledWithin } from "../core/abort.ts";
 import { systemClock } from "../core/clock.ts";
 import type { Clock } from "../core/clock.ts";
-import { DureError, describeError, isDureError } from "../core/errors.ts";
+import { DureError, isDureError } from "../core/errors.ts";
 import type { EventDefinition } from "../core/event.ts";
 import { noFaults } from "../core/faults.ts";
 import type { Faults } from "../core/faults.ts";
@@ -20,6 +22,9 @@ import type { OrderCounts } from "../inbox/order-check.ts";
 import { createOutbox } from "../outbox/outbox.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import { Relay } from "../outbox/relay.ts";
+import { watchBacklog } from "./backlog-watch.ts";
+import { assertDedupHorizon } from "./dedup-horizon.ts";
+import { runMaintenance } from "./maintenance-loop.ts";
 import { readOptions } from "./service-options.ts";
 import type { DureOptions, DureSettings } from "./service-options.ts";
 import { runInTransaction } from "./service-transaction.ts";
@@ -65,6 +70,8 @@ export class Dure<Client = unknown> {
   readonly outbox: Outbox;
   /** What failed for good. */
   readonly deadLetters: DeadLetters;
+  /** The relays of this service, in whatever process they run: pause, resume, drain, repair. */
+  readonly relay: RelayControl;
   readonly #options: DureOptions<Client>;
   readonly #settings: DureSettings;
   readonly #clock: Clock;
@@ -83,6 +90,7 @@ export class Dure<Client = unknown> {
     this.#logger = options.logger ?? silentLogger;
     this.#faults = options.faults ?? noFaults;
     this.deadLetters = createDeadLetters(options.store.admin);
+    this.relay = createRelayControl(options.store.admin, this.#clock);
     this.outbox = createOutbox({
       source: options.service,
       store: options.store.outbox,
@@ -159,9 +167,10 @@ export class Dure<Client = unknown> {
    * Checks the schema and begins to relay and to handle. Loops recover by themselves from a lost database
    * or broker.
    * @throws SCHEMA_MISSING, SCHEMA_TOO_NEW, MIGRATION_CHANGED
+   * @throws DEDUP_HORIZON_TOO_SHORT when a message could come again after its dedup record is gone
    */
   async start(): Promise<void> {
-    const { store, transport } = this.#options;
+    const { store, transport, service } = this.#options;
     if (this.#stop !== undefined) throw misuse("it has been started before");
     if (transport === undefined && this.#groups.size > 0) throw misuse("handlers need a transport");
     // Set before the first wait: a second start is refused, and a stop that comes meanwhile is not overlooked.
@@ -169,6 +178,15 @@ export class Dure<Client = unknown> {
     this.#stop = stop;
     const { signal } = stop;
     try {
+      if (this.#groups.size > 0) {
+        assertDedupHorizon({
+          service,
+          inboxMs: store.retention?.inboxMs,
+          transportMs: transport?.retentionMs,
+          retry: this.#settings.consumer.retry,
+          redriveWindowMs: this.#settings.redriveWindowMs,
+        });
+      }
       await store.check();
       await transport?.check();
     } catch (error) {
@@ -177,17 +195,30 @@ export class Dure<Client = unknown> {
       throw error;
     }
     if (signal.aborted) {
-      throw new DureError(
-        "STOPPED",
-        `dure: "${this.#options.service}" was stopped while it started`,
-      );
+      throw new DureError("STOPPED", `dure: "${service}" was stopped while it started`);
     }
-    const loops = [this.#maintain(signal)];
+    const loops = [this.#maintain(signal), this.#watch(signal)];
     if (transport !== undefined && this.#settings.relay !== undefined) {
       loops.push(this.#startRelay(signal));
     }
     for (const group of this.#groups.values()) loops.push(this.#startConsumer(group, signal));
     this.#loops = Promise.all(loops);
+  }
+
+  #maintain(signal: AbortSignal): Promise<void> {
+    const { store, transport } = this.#options;
+    const tasks = [
+      () => store.maintain(signal),
+      () => transport?.maintain?.(signal) ?? Promise.resolve(),
+    ];
+    return runMaintenance({ tasks, clock: this.#clock, logger: this.#logger }, signal);
+  }
+
+  #watch(signal: AbortSignal): Promise<void> {
+    const { store, service } = this.#options;
+    const limits = this.#settings.backlog;
+    const parts = { service, admin: store.admin, limits, clock: this.#clock, logger: this.#logger };
+    return watchBacklog(parts, signal);
   }
 
   #startRelay(signal: AbortSignal): Promise<void> {
@@ -240,23 +271,6 @@ export class Dure<Client = unknown> {
       faults: this.#faults,
     });
     return consumer.run(signal);
-  }
-
-  async #maintain(signal: AbortSignal): Promise<void> {
-    let isWarned = false;
-    while (!signal.aborted) {
-      try {
-        await this.#options.store.maintain();
-        isWarned = false;
-      } catch (error) {
-        if (!isWarned)
-          this.#logger.warn("maintenance failed and is tried again", {
-            error: describeError(error),
-          });
-        isWarned = true;
-      }
-      await this.#clock.sleep(isWarned ? 30_000 : 3_600_000, signal);
-    }
   }
 
   #wakeRelays(): void {

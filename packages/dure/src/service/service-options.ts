@@ -8,6 +8,7 @@ import type { Logger } from "../core/logger.ts";
 import type { Transport } from "../core/transport.ts";
 import type { ConsumerOptions, ConsumerSettings } from "../inbox/consumer.ts";
 import type { RelayOptions, RelaySettings } from "../outbox/relay.ts";
+import type { BacklogLimits } from "./backlog-watch.ts";
 import type { ServiceStore } from "./service-store.ts";
 
 /** What {@link createDure} takes. */
@@ -20,6 +21,13 @@ export interface DureOptions<Client = unknown> {
   /** `false`: this process writes events and publishes none; they wait for one that does. */
   readonly relay?: RelayOptions | false;
   readonly consumer?: ConsumerOptions;
+  /**
+   * For how long after it was given up a message may be redriven, in milliseconds: dedup records must outlive
+   * it. @defaultValue 7 days
+   */
+  readonly redriveWindowMs?: number;
+  /** When an event that is not published is warned of. */
+  readonly backlog?: BacklogLimits;
   /** All events that the service knows. Given: a message of another type on a subscribed topic is a dead letter at once. */
   readonly contracts?: readonly AnyEventDefinition[];
   readonly logger?: Logger;
@@ -31,6 +39,8 @@ export interface DureOptions<Client = unknown> {
 export interface DureSettings {
   readonly relay: RelaySettings | undefined;
   readonly consumer: ConsumerSettings;
+  readonly redriveWindowMs: number;
+  readonly backlog: Required<BacklogLimits>;
 }
 
 const knownOptions = [
@@ -39,6 +49,8 @@ const knownOptions = [
   "transport",
   "relay",
   "consumer",
+  "redriveWindowMs",
+  "backlog",
   "contracts",
   "logger",
   "clock",
@@ -53,6 +65,7 @@ const knownRelayOptions = [
   "retry",
   "whenPoisoned",
 ];
+const dayMs = 86_400_000;
 const knownConsumerOptions = ["batchSizeMax", "concurrency", "pollMsMin", "pollMsMax", "retry"];
 
 /**
@@ -99,10 +112,16 @@ export function readOptions(options: DureOptions): DureSettings {
   range("consumer.batchSizeMax", consumer.batchSizeMax, 1, 1_000, problems);
   range("consumer.concurrency", consumer.concurrency, 1, 256, problems);
   checkPolling("consumer", consumer, problems);
+  const redriveWindowMs = options.redriveWindowMs ?? 7 * dayMs;
+  range("redriveWindowMs", redriveWindowMs, 0, 3_650 * dayMs, problems);
+  const backlog = { warningMs: 300_000, alertMs: 3_600_000, ...options.backlog };
+  unknownKeys("backlog.", backlog, ["warningMs", "alertMs"], problems);
+  range("backlog.warningMs", backlog.warningMs, 1_000, 365 * dayMs, problems);
+  range("backlog.alertMs", backlog.alertMs, backlog.warningMs, 365 * dayMs, problems);
   if (problems.length > 0) {
     throw new DureError("CONFIGURATION_INVALID", `createDure: ${problems.join("; ")}`);
   }
-  return { relay: options.relay === false ? undefined : relay, consumer };
+  return { relay: options.relay === false ? undefined : relay, consumer, redriveWindowMs, backlog };
 }
 
 function checkPolling(

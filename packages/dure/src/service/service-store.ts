@@ -18,7 +18,9 @@ export interface ServiceStore<Client = unknown> {
   };
   /** Rejects when the schema is not the one that this version needs. */
   check(): Promise<void>;
-  /** Regular care: partitions, retention. */
-  maintain(): Promise<void>;
+  /** How long dedup records are kept, where that is known: the start is refused when it is too short. */
+  readonly retention?: { readonly inboxMs: number };
+  /** Regular care: partitions, retention, archive. Gives up soon when the signal aborts. */
+  maintain(signal?: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }

@@ -1,7 +1,8 @@
 /** A partition goes when its day is over and nobody needs it; one that holds anything unpublished or unread, or is being written to, never does (law O2 f). */
 import type pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { migrate, postgresStore } from "../../src/postgres/index.ts";
+import { migrate, postgresStore, postgresTransport } from "../../src/postgres/index.ts";
+import type { Retention } from "../../src/postgres/index.ts";
 import { sqlStateOf } from "../../src/postgres/sqlstate.ts";
 import { checkThenDrop } from "../naive/check-then-drop.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test-database.ts";
@@ -12,9 +13,11 @@ import {
   createHandledDatabase,
   createTestService,
   emitSteps,
+  handled,
   handleInto,
   logMessages,
   stepTaken,
+  type LogLine,
   type TestService,
   waitForDrained,
   waitForHandled,
@@ -59,11 +62,25 @@ async function age(
   return `dure.${table}_${day}`;
 }
 
-const maintain = (retention: object = {}) => {
+/** The care of a service's tables and of its log, as a running service gives it every hour. */
+async function maintain(retention: Retention = {}): Promise<readonly LogLine[]> {
   const { lines, logger } = collectLogs();
-  const store = postgresStore<pg.PoolClient>({ pool: database.pool, logger, retention });
-  return store.maintain().then(() => lines);
-};
+  const { pool } = database;
+  const store = postgresStore<pg.PoolClient>({ pool, logger, retention });
+  const { messagesMs } = retention;
+  const log = postgresTransport({
+    pool,
+    logger,
+    ...(messagesMs !== undefined && { retentionMs: messagesMs }),
+  });
+  await store.maintain();
+  await log.maintain();
+  await log.close();
+  return lines;
+}
+
+const messagesOf = (lines: readonly LogLine[]): readonly string[] =>
+  lines.map(({ message }) => message);
 
 /**
  * A writer has put event 2 into a partition of old, published events and has not committed; `drop` tries to drop it;
@@ -133,12 +150,13 @@ describe("partitions", () => {
     await fresh.pool.query(
       `drop table dure.outbox_message_${days[3]}, dure.log_message_${days[3]}, dure.log_message_${days[2]}`,
     );
-    const stores = Array.from({ length: 12 }, () =>
+    const cared = Array.from({ length: 6 }, () => [
       postgresStore<pg.PoolClient>({ pool: fresh.pool }),
-    );
-    await Promise.all(stores.map((store) => store.maintain()));
+      postgresTransport({ pool: fresh.pool }),
+    ]).flat();
+    await Promise.all(cared.map((one) => one.maintain()));
     // Who came second may have given up after 50 ms; whoever comes next finds or makes them.
-    await stores[0]?.maintain();
+    for (const one of cared.slice(0, 2)) await one.maintain();
     for (const table of ["outbox_message", "log_message"])
       expect(await partitionsOf(table, fresh.pool)).toEqual(expected(table));
   });
@@ -146,9 +164,7 @@ describe("partitions", () => {
   it("of the outbox are kept while anything in them is not published, and then dropped", async () => {
     await emitSteps(service.dure, "k", { to: 5 });
     const old = await age("outbox_message", "written_at");
-    expect((await maintain()).map(({ message }) => message)).toContain(
-      "an old partition is still needed",
-    );
+    expect(messagesOf(await maintain())).toContain("an old partition is still needed");
     expect(await partitionsOf("outbox_message")).toContain(old);
     await using relay = createTestService({ pool: database.pool });
     await relay.dure.start();
@@ -224,5 +240,116 @@ describe("dedup records", () => {
       "select count(*)::int as count from dure.inbox_message",
     );
     expect(rows).toEqual([{ count: 10 }]);
+  });
+
+  it("of messages that are parked stay, whatever their age: a copy that comes is not handled beside its original", async () => {
+    await using steps = createTestService({
+      pool: database.pool,
+      consumer: { retry: { attempts: 1 }, pollMsMax: 100 },
+    });
+    let isMended = false;
+    const handle = handleInto("steps");
+    steps.dure.on(stepTaken, { whenPoisoned: "skip" }, async (message, tx) => {
+      if (!isMended) throw new Error("not yet");
+      await handle(message, tx);
+    });
+    await steps.dure.start();
+    await emitSteps(steps.dure, "k", { to: 1 });
+    await waitFor(async () => (await steps.dure.status()).deadLetters === 1, {
+      what: "it is dead",
+    });
+    await database.pool.query(
+      "update dure.inbox_message set received_at = received_at - interval '31 days'",
+    );
+    await maintain();
+    isMended = true;
+    // A copy, as a broker that keeps messages for long may deliver it.
+    const [original] = await logMessages(database.pool);
+    if (original !== undefined) {
+      await steps.log.publish([original], { fences: [], signal: AbortSignal.timeout(5_000) });
+    }
+    await waitFor(async () => (await steps.log.lag()).every(({ messages }) => messages === 0), {
+      what: "the copy was seen",
+    });
+    await steps.dure.deadLetters.redrive({}, { actor: "ada" });
+    await waitForHandled(database.pool, 1);
+    await waitFor(async () => (await steps.dure.status()).waiting === 0, { what: "it is done" });
+    expect(await handled(database.pool)).toHaveLength(1);
+    await database.pool.query(
+      "update dure.inbox_message set received_at = received_at - interval '31 days'",
+    );
+    await maintain();
+    const { rows } = await database.pool.query("select from dure.inbox_message");
+    expect(rows).toEqual([]);
+  });
+});
+
+describe("the default partition", () => {
+  /** As if maintenance had not run for days: today's rows find no partition. */
+  const loseToday = async () => {
+    await database.pool.query(`drop table dure.outbox_message_${await dayAgo(0)}`);
+  };
+
+  it("goes as a whole when all of it is old and published, and an empty one takes its place", async () => {
+    await loseToday();
+    await emitSteps(service.dure, "k", { to: 5 });
+    const said = messagesOf(await maintain());
+    expect(said.some((message) => message.startsWith("today has no partition"))).toBe(true);
+    await database.pool.query(
+      "update dure.outbox_message_rest set written_at = written_at - interval '10 days'",
+    );
+    expect(messagesOf(await maintain())).toContain("an old partition is still needed");
+    const count = async () =>
+      (await database.pool.query("select from dure.outbox_message")).rowCount;
+    expect(await count()).toBe(5);
+    await using relay = createTestService({ pool: database.pool });
+    await relay.dure.start();
+    await waitForDrained(relay.dure);
+    await emitSteps(relay.dure, "young", { to: 1 });
+    await waitForDrained(relay.dure);
+    const moved = await database.pool.query(
+      "update dure.outbox_message set written_at = written_at - interval '1 day' where key = 'young'",
+    );
+    expect(moved.rowCount).toBe(1);
+    await database.pool.query("delete from dure.outbox_message where key = 'young'");
+    await maintain();
+    expect(await count()).toBe(0);
+    expect(await partitionsOf("outbox_message")).toContain("dure.outbox_message_rest");
+    await emitSteps(relay.dure, "k", { from: 6, to: 6 });
+    await waitFor(async () => (await logMessages(database.pool)).length === 7, {
+      what: "the next",
+    });
+  });
+
+  it("stays while anything in it is young", async () => {
+    await loseToday();
+    await emitSteps(service.dure, "k", { to: 2 });
+    await using relay = createTestService({ pool: database.pool });
+    await relay.dure.start();
+    await waitForDrained(relay.dure);
+    await database.pool.query(
+      "update dure.outbox_message_rest set written_at = written_at - interval '10 days' where position = (select min(position) from dure.outbox_message_rest)",
+    );
+    await maintain();
+    const { rows } = await database.pool.query("select from dure.outbox_message_rest");
+    expect(rows).toHaveLength(2);
+  });
+});
+
+describe("too many partitions", () => {
+  it("are warned of, once", async () => {
+    for (let day = 5; day < 30; day += 1) {
+      const { pool } = database;
+      await pool.query("select dure.partition_create('outbox_message', $1::date)", [
+        await dayAgo(-day),
+      ]);
+    }
+    const { lines, logger } = collectLogs();
+    const store = postgresStore<pg.PoolClient>({ pool: database.pool, logger });
+    await store.maintain();
+    await store.maintain();
+    expect(lines.filter(({ level }) => level === "warn")).toEqual([
+      expect.objectContaining({ facts: { count: 30 } }),
+    ]);
   });
 });

@@ -121,7 +121,10 @@ describe("what a relay records", () => {
     const epochs = [0, 1].map((shard) => ({ shard, epoch: 1 }));
     const oldMember = { id: old, source: "steps", shards: epochs };
     expect(await outbox.advance(oldMember, advances, { ...nothing, parked })).toEqual([0]);
-    expect(await outbox.cursors([0, 1])).toEqual([{ shard: 1, n: 1, low: 5, done: [] }]);
+    expect(await outbox.cursors([0, 1])).toMatchObject([
+      { shard: 0, n: 0, low: 0, done: [] },
+      { shard: 1, n: 1, low: 5, done: [] },
+    ]);
     const keys = parked.map(({ message }) => message);
     expect(await outbox.parkedAmong("steps", keys)).toEqual(new Set(["step\u001fof-1"]));
     const heirMember = { id: heir, source: "steps", shards: [{ shard: 1, epoch: 1 }] };

@@ -1,0 +1,88 @@
+import type { AdminStore, RelayPause, RelayShard, RelayStatus } from "../admin/admin-store.ts";
+import { textOrNull } from "./message-row.ts";
+import { tellOnce } from "./notifications.ts";
+import { quoteIdentifier } from "./pool.ts";
+import type { PostgresPool } from "./pool.ts";
+import { relayAdminSql } from "./relay-admin-sql.ts";
+import { translateSqlError } from "./sqlstate.ts";
+
+/** The part of {@link AdminStore} that is about the relays. */
+export function postgresRelayAdmin(
+  pool: PostgresPool,
+  schemaName: string,
+  patientPool: PostgresPool,
+): Pick<AdminStore, "relayStatus" | "pauseRelays" | "resumeRelays" | "rebase"> {
+  const sql = relayAdminSql(quoteIdentifier(schemaName));
+  return {
+    async relayStatus() {
+      const { rows } = await pool.query(sql.relayStatus);
+      return relayStatusFromRows(rows);
+    },
+    async pauseRelays({ actor, reason }) {
+      const { rows } = await pool.query(sql.pause, [actor, reason]);
+      await tellOnce(pool, outboxNews(schemaName));
+      return rows.length > 0;
+    },
+    async resumeRelays({ actor, reason }) {
+      const { rows } = await pool.query(sql.resume, [actor, reason ?? null]);
+      await tellOnce(pool, outboxNews(schemaName));
+      return rows.length > 0;
+    },
+    async rebase(shards, { actor, reason }) {
+      const { rows } = await patientPool
+        .query(sql.rebase, [shards ?? null, actor, reason])
+        .catch((error: unknown) => {
+          throw translateSqlError(error);
+        });
+      await tellOnce(pool, outboxNews(schemaName));
+      return rows.map((row) => ({
+        shard: Number(row["shard"]),
+        moved: Number(row["moved"]),
+        incarnation: Number(row["incarnation"]),
+      }));
+    },
+  };
+}
+
+/** What sets the outbox's news apart from others in the database. */
+export function outboxNews(schemaName: string): string {
+  return `outbox.${schemaName}`;
+}
+
+function relayStatusFromRows(rows: readonly Readonly<Record<string, unknown>>[]): RelayStatus {
+  const shards = rows.map((row): RelayShard => {
+    const leaseMsLeft = row["lease_ms_left"];
+    return {
+      shard: Number(row["shard"]),
+      owner: textOrNull(row["owner"]),
+      leaseMsLeft: leaseMsLeft === null ? null : Math.round(Number(leaseMsLeft)),
+      epoch: Number(row["epoch"]),
+      low: Number(row["low"]),
+      head: Number(row["head"]),
+      last: Number(row["last"]),
+      gaps: Number(row["gaps"]),
+      pending: Number(row["pending"]),
+      isSetBack: row["is_set_back"] === true,
+    };
+  });
+  const row = rows[0] ?? {};
+  return {
+    pause: pauseFromRow(row),
+    incarnation: Number(row["incarnation"]),
+    relays: Number(row["relays"]),
+    pending: shards.reduce((sum, { pending }) => sum + pending, 0),
+    retrying: Number(row["retrying"]),
+    parked: Number(row["parked"]),
+    shards,
+  };
+}
+
+function pauseFromRow(row: Readonly<Record<string, unknown>>): RelayPause | null {
+  const actor = textOrNull(row["actor"]);
+  if (actor === null) return null;
+  return {
+    actor,
+    reason: textOrNull(row["reason"]) ?? "",
+    pausedAt: textOrNull(row["paused_at"]) ?? "",
+  };
+}
