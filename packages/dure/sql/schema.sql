@@ -1162,6 +1162,20 @@ begin
     parked_lock_key(v_row.side, v_row.consumer, v_row.shard, v_row.topic, v_row.key));
   delete from parked_message where id = any (p_ids);
   perform parked_promote(v_row.side, v_row.consumer, v_row.topic, v_row.key);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.parked_tombstone(p_message jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  select (p_message - 'redriven')
+    || '{"type": "dure.tombstone", "version": 1, "data": "null", "tombstone": true}'::jsonb
+$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.partition_archived(p_name text, p_token bigint, p_count bigint, p_checksum text)
  RETURNS TABLE(outcome text, row_count bigint, checksum text)
  LANGUAGE plpgsql
@@ -1190,13 +1204,6 @@ end
 $function$
 ;
 
-CREATE OR REPLACE FUNCTION dure.parked_tombstone(p_message jsonb)
- RETURNS jsonb
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
-AS $function$
-  select (p_message - 'redriven')
-    || '{"type": "dure.tombstone", "version": 1, "data": "null", "tombstone": true}'::jsonb
 CREATE OR REPLACE FUNCTION dure.partition_checksum(p_table regclass, OUT row_count bigint, OUT checksum text)
  RETURNS record
  LANGUAGE plpgsql
