@@ -15,6 +15,22 @@ $$;
 
 update outbox_message set stream_hash = outbox_stream_hash(source, topic, key);
 
+-- What outbox_setting says, as constants in the writers' plans: read from the table it cost a statement for each
+-- event. Whoever changes the setting replaces these too.
+do $$
+declare
+  v_setting outbox_setting;
+begin
+  select * into strict v_setting from outbox_setting;
+  execute format('create function outbox_shard_count() returns integer language sql immutable parallel safe as %L',
+    format('select %s', v_setting.shard_count));
+  execute format('create function outbox_lock_namespace() returns integer language sql immutable parallel safe as %L',
+    format('select %s', v_setting.lock_namespace));
+  execute format('create function outbox_sequences() returns regclass[] language sql immutable parallel safe as %L',
+    format('select %L::regclass[]', v_setting.position_sequences));
+end
+$$;
+
 -- Appends one event inside the caller's transaction, and only there. Returns 1, or -1 when it wrote nothing
 -- because it cannot tell that there is a transaction.
 create function outbox_append_one(
@@ -23,28 +39,29 @@ create function outbox_append_one(
 ) returns integer
 language plpgsql volatile
 set search_path from current
+-- Planned once in a session, whatever the statistics say: planning costs more than all the rest.
+set plan_cache_mode = force_generic_plan
 as $$
 declare
-  v_setting outbox_setting;
   v_key_hash constant bigint := hashtextextended(p_topic || chr(31) || p_key, 0);
   v_stream_hash constant bigint := hashtextextended(p_source || chr(31) || p_topic || chr(31) || p_key, 0);
-  v_shard smallint;
+  v_shard constant smallint := (v_key_hash & 9223372036854775807) % outbox_shard_count();
+  v_void text;
 begin
   -- A transaction that has written has an id; a statement that is alone in its own has none yet. Without one
   -- nothing tells here, and nothing is written: the caller proves it by a statement that needs a transaction.
   if not p_is_in_transaction and pg_current_xact_id_if_assigned() is null then
     return -1;
   end if;
-  select * into strict v_setting from outbox_setting;
-  v_shard := (v_key_hash & 9223372036854775807) % v_setting.shard_count;
-  perform pg_advisory_xact_lock(v_setting.lock_namespace + v_shard, ((v_key_hash >> 24) & 2147483647)::integer);
+  -- As an assignment: PERFORM would run it as a statement of its own.
+  v_void := pg_advisory_xact_lock(outbox_lock_namespace() + v_shard, ((v_key_hash >> 24) & 2147483647)::integer);
   -- A statement after the lock: at READ COMMITTED its snapshot sees whoever held the lock before.
   insert into outbox_message (
     position, written_at, stream_hash, id, previous_id, previous_at, shard, version, link_verified,
     source, topic, key, type, data, context
   )
   select
-    nextval(v_setting.position_sequences[v_shard + 1]), clock_timestamp(), v_stream_hash, p_id,
+    nextval((outbox_sequences())[v_shard + 1]), clock_timestamp(), v_stream_hash, p_id,
     case when previous.is_same then previous.id end, case when previous.is_same then previous.written_at end,
     v_shard, p_version,
     -- Elsewhere the snapshot is older than the lock; and behind a stream whose hash collides nothing is known.
@@ -67,22 +84,22 @@ create or replace function outbox_append(p_source text, p_events jsonb, p_is_in_
 returns integer
 language plpgsql volatile
 set search_path from current
+-- Planned once in a session, whatever the statistics say: planning costs more than all the rest.
+set plan_cache_mode = force_generic_plan
 as $$
 declare
-  v_setting outbox_setting;
   v_is_read_committed constant boolean := current_setting('transaction_isolation') = 'read committed';
   v_count integer;
 begin
   if not p_is_in_transaction and pg_current_xact_id_if_assigned() is null then
     return -1;
   end if;
-  select * into strict v_setting from outbox_setting;
   -- Numeric order: two transactions that emit for the same keys take their locks in one order. Text order
   -- would deadlock where the hashes of two keys collide.
-  perform pg_advisory_xact_lock(v_setting.lock_namespace + l.shard, l.lock)
+  perform pg_advisory_xact_lock(outbox_lock_namespace() + l.shard, l.lock)
   from (
     select distinct
-      ((h.hash & 9223372036854775807) % v_setting.shard_count)::integer as shard,
+      ((h.hash & 9223372036854775807) % outbox_shard_count())::integer as shard,
       ((h.hash >> 24) & 2147483647)::integer as lock
     from (
       select hashtextextended((e ->> 'topic') || chr(31) || (e ->> 'key'), 0) as hash
@@ -101,11 +118,11 @@ begin
     source, topic, key, type, data, context
   )
   select
-    nextval(v_setting.position_sequences[(e.key_hash & 9223372036854775807) % v_setting.shard_count + 1]),
+    nextval((outbox_sequences())[(e.key_hash & 9223372036854775807) % outbox_shard_count() + 1]),
     clock_timestamp(), e.stream_hash, e.id,
     case when e.before is not null then e.before when previous.is_same then previous.id end,
     case when e.before is not null then clock_timestamp() when previous.is_same then previous.written_at end,
-    (e.key_hash & 9223372036854775807) % v_setting.shard_count, e.version,
+    (e.key_hash & 9223372036854775807) % outbox_shard_count(), e.version,
     v_is_read_committed and coalesce(previous.is_same, true),
     p_source, e.topic, e.key, e.type, e.data, e.context
   from (

@@ -437,10 +437,39 @@ end
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION dure.inbox_receive(p_consumer text, p_ids text[], p_topics text[], p_keys text[], p_previous text[])
+ RETURNS TABLE(fresh text[], parked text[], known text[])
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  -- Sorted: two consumers of overlapping batches wait for each other in one order.
+  with inserted as (
+    insert into inbox_message (consumer, message_id)
+    select p_consumer, i from unnest(p_ids) i order by i
+    on conflict do nothing
+    returning message_id
+  )
+  select coalesce(array_agg(message_id), '{}') into fresh from inserted;
+  select coalesce(array_agg(distinct m.topic || chr(31) || m.key), '{}') into parked
+  from unnest(p_topics, p_keys) as k (topic, key)
+  join parked_message m
+    on m.side = 'consumer' and m.consumer = p_consumer and m.topic = k.topic and m.key = k.key
+    and m.blocks_key;
+  select coalesce(array_agg(i.message_id), '{}') into known
+  from inbox_message i
+  where i.consumer = p_consumer and i.message_id = any (p_previous);
+  return next;
+end
+$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.inbox_receive(p_consumer text, p_ids text[], p_topics text[], p_keys text[], p_previous text[], p_tombstones boolean[])
  RETURNS TABLE(fresh text[], parked text[], known text[], tombstoned text[])
  LANGUAGE plpgsql
  SET search_path TO 'dure', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
 AS $function$
 begin
   -- Sorted: two consumers of overlapping batches wait for each other in one order.
@@ -464,33 +493,6 @@ begin
     where m.side = 'consumer' and m.consumer = p_consumer and m.topic = k.topic and m.key = k.key and m.blocks_key
     limit 1
   ) blocking;
-  select coalesce(array_agg(i.message_id), '{}') into known
-  from inbox_message i
-  where i.consumer = p_consumer and i.message_id = any (p_previous);
-  return next;
-end
-$function$
-;
-
-CREATE OR REPLACE FUNCTION dure.inbox_receive(p_consumer text, p_ids text[], p_topics text[], p_keys text[], p_previous text[])
- RETURNS TABLE(fresh text[], parked text[], known text[])
- LANGUAGE plpgsql
- SET search_path TO 'dure', 'pg_temp'
-AS $function$
-begin
-  -- Sorted: two consumers of overlapping batches wait for each other in one order.
-  with inserted as (
-    insert into inbox_message (consumer, message_id)
-    select p_consumer, i from unnest(p_ids) i order by i
-    on conflict do nothing
-    returning message_id
-  )
-  select coalesce(array_agg(message_id), '{}') into fresh from inserted;
-  select coalesce(array_agg(distinct m.topic || chr(31) || m.key), '{}') into parked
-  from unnest(p_topics, p_keys) as k (topic, key)
-  join parked_message m
-    on m.side = 'consumer' and m.consumer = p_consumer and m.topic = k.topic and m.key = k.key
-    and m.blocks_key;
   select coalesce(array_agg(i.message_id), '{}') into known
   from inbox_message i
   where i.consumer = p_consumer and i.message_id = any (p_previous);
@@ -544,6 +546,92 @@ end
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION dure.log_publish(p_topics text[], p_keys text[], p_envelopes text[], p_datas text[], p_sources text[], p_shards smallint[], p_epochs bigint[])
+ RETURNS smallint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_count smallint;
+  v_partitions smallint[];
+  v_stale record;
+begin
+  select partition_count into strict v_count from log_setting;
+  select array_agg(distinct ((hashtextextended(k, 0) & 9223372036854775807) % v_count)::smallint order by
+    ((hashtextextended(k, 0) & 9223372036854775807) % v_count)::smallint)
+  into v_partitions from unnest(p_keys) k;
+  -- In the order of the array, which is one order for all: no two publishers wait for each other in a ring.
+  perform pg_advisory_xact_lock(hashtextextended('dure.log:' || current_schema() || p, 0))
+  from unnest(v_partitions) p;
+  -- After the locks: a producer that was replaced while it waited is seen to be old.
+  perform from unnest(p_sources, p_shards, p_epochs) as f (source, shard, epoch)
+  left join log_producer p on p.source = f.source and p.shard = f.shard
+  where p.epoch is distinct from f.epoch;
+  if found then
+    insert into log_producer as p (source, shard, epoch)
+    select f.source, f.shard, f.epoch from unnest(p_sources, p_shards, p_epochs) as f (source, shard, epoch)
+    where not exists (
+      select 1 from log_producer e where e.source = f.source and e.shard = f.shard and e.epoch >= f.epoch
+    )
+    order by 1, 2
+    on conflict (source, shard) do update set epoch = greatest(p.epoch, excluded.epoch);
+    select f.source, f.shard, f.epoch, p.epoch as newer into v_stale
+    from unnest(p_sources, p_shards, p_epochs) as f (source, shard, epoch)
+    join log_producer p on p.source = f.source and p.shard = f.shard and p.epoch > f.epoch
+    limit 1;
+    if found then
+      raise exception 'shard % of % was taken over: epoch % is older than %',
+        v_stale.shard, v_stale.source, v_stale.epoch, v_stale.newer using errcode = 'DU003';
+    end if;
+  end if;
+  insert into log_message (position, appended_at, partition, topic, envelope, data)
+  select nextval('log_position'), clock_timestamp(), m.partition, m.topic, m.envelope, m.data
+  from (
+    select ((hashtextextended(t.key, 0) & 9223372036854775807) % v_count)::smallint as partition,
+      t.topic, t.envelope, t.data
+    from unnest(p_topics, p_keys, p_envelopes, p_datas) with ordinality as t (topic, key, envelope, data, n)
+    order by t.n
+  ) m;
+  return v_partitions;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.log_read(p_topics text[], p_partitions smallint[], p_positions bigint[], p_limit integer)
+ RETURNS TABLE(partition smallint, "position" bigint, envelope text, data text)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'dure', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET work_mem TO '64MB'
+AS $function$
+#variable_conflict use_column
+begin
+  return query
+    select r.partition, m.position, m.envelope, m.data
+    from (
+      select partition, array_agg(topic) as topics, array_agg(position) as positions
+      from unnest(p_topics, p_partitions, p_positions) as c (topic, partition, position)
+      group by partition
+    ) r
+    cross join lateral (
+      select f.* from unnest(r.topics, r.positions) as c (topic, position)
+      cross join lateral (
+        select l.position, l.envelope, l.data from log_message l
+        where l.topic = c.topic and l.partition = r.partition and l.position > c.position
+        order by l.position limit p_limit
+      ) f
+      order by f.position limit p_limit
+    ) m
+    order by r.partition, m.position;
+end
+$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.outbox_advance(p_scope text, p_member uuid, p_shards smallint[], p_epochs bigint[], p_ns bigint[], p_lows bigint[], p_dones text[], p_parked jsonb, p_resolved bigint[])
  RETURNS smallint[]
  LANGUAGE plpgsql
@@ -579,22 +667,21 @@ CREATE OR REPLACE FUNCTION dure.outbox_append(p_source text, p_events jsonb, p_i
  RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'dure', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 declare
-  v_setting outbox_setting;
   v_is_read_committed constant boolean := current_setting('transaction_isolation') = 'read committed';
   v_count integer;
 begin
   if not p_is_in_transaction and pg_current_xact_id_if_assigned() is null then
     return -1;
   end if;
-  select * into strict v_setting from outbox_setting;
   -- Numeric order: two transactions that emit for the same keys take their locks in one order. Text order
   -- would deadlock where the hashes of two keys collide.
-  perform pg_advisory_xact_lock(v_setting.lock_namespace + l.shard, l.lock)
+  perform pg_advisory_xact_lock(outbox_lock_namespace() + l.shard, l.lock)
   from (
     select distinct
-      ((h.hash & 9223372036854775807) % v_setting.shard_count)::integer as shard,
+      ((h.hash & 9223372036854775807) % outbox_shard_count())::integer as shard,
       ((h.hash >> 24) & 2147483647)::integer as lock
     from (
       select hashtextextended((e ->> 'topic') || chr(31) || (e ->> 'key'), 0) as hash
@@ -613,11 +700,11 @@ begin
     source, topic, key, type, data, context
   )
   select
-    nextval(v_setting.position_sequences[(e.key_hash & 9223372036854775807) % v_setting.shard_count + 1]),
+    nextval((outbox_sequences())[(e.key_hash & 9223372036854775807) % outbox_shard_count() + 1]),
     clock_timestamp(), e.stream_hash, e.id,
     case when e.before is not null then e.before when previous.is_same then previous.id end,
     case when e.before is not null then clock_timestamp() when previous.is_same then previous.written_at end,
-    (e.key_hash & 9223372036854775807) % v_setting.shard_count, e.version,
+    (e.key_hash & 9223372036854775807) % outbox_shard_count(), e.version,
     v_is_read_committed and coalesce(previous.is_same, true),
     p_source, e.topic, e.key, e.type, e.data, e.context
   from (
@@ -646,28 +733,28 @@ CREATE OR REPLACE FUNCTION dure.outbox_append_one(p_source text, p_id uuid, p_to
  RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'dure', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 declare
-  v_setting outbox_setting;
   v_key_hash constant bigint := hashtextextended(p_topic || chr(31) || p_key, 0);
   v_stream_hash constant bigint := hashtextextended(p_source || chr(31) || p_topic || chr(31) || p_key, 0);
-  v_shard smallint;
+  v_shard constant smallint := (v_key_hash & 9223372036854775807) % outbox_shard_count();
+  v_void text;
 begin
   -- A transaction that has written has an id; a statement that is alone in its own has none yet. Without one
   -- nothing tells here, and nothing is written: the caller proves it by a statement that needs a transaction.
   if not p_is_in_transaction and pg_current_xact_id_if_assigned() is null then
     return -1;
   end if;
-  select * into strict v_setting from outbox_setting;
-  v_shard := (v_key_hash & 9223372036854775807) % v_setting.shard_count;
-  perform pg_advisory_xact_lock(v_setting.lock_namespace + v_shard, ((v_key_hash >> 24) & 2147483647)::integer);
+  -- As an assignment: PERFORM would run it as a statement of its own.
+  v_void := pg_advisory_xact_lock(outbox_lock_namespace() + v_shard, ((v_key_hash >> 24) & 2147483647)::integer);
   -- A statement after the lock: at READ COMMITTED its snapshot sees whoever held the lock before.
   insert into outbox_message (
     position, written_at, stream_hash, id, previous_id, previous_at, shard, version, link_verified,
     source, topic, key, type, data, context
   )
   select
-    nextval(v_setting.position_sequences[v_shard + 1]), clock_timestamp(), v_stream_hash, p_id,
+    nextval((outbox_sequences())[v_shard + 1]), clock_timestamp(), v_stream_hash, p_id,
     case when previous.is_same then previous.id end, case when previous.is_same then previous.written_at end,
     v_shard, p_version,
     -- Elsewhere the snapshot is older than the lock; and behind a stream whose hash collides nothing is known.
@@ -740,6 +827,13 @@ end
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION dure.outbox_lock_namespace()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$select 153093120$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.outbox_open_ranges(p_low bigint, p_done int8multirange)
  RETURNS TABLE(first bigint, last bigint)
  LANGUAGE sql
@@ -747,6 +841,73 @@ CREATE OR REPLACE FUNCTION dure.outbox_open_ranges(p_low bigint, p_done int8mult
 AS $function$
   select lower(r), coalesce(upper(r), 9223372036854775807) - 1
   from unnest(int8multirange(int8range(coalesce(p_low, 0) + 1, null)) - coalesce(p_done, '{}')) as r
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.outbox_positions()
+ RETURNS TABLE(last bigint, incarnation bigint, is_paused boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+begin
+  return query
+    select coalesce(pg_sequence_last_value(p.sequence), 0), s.incarnation::bigint,
+      exists (select from outbox_pause)
+    from outbox_setting s, unnest(s.position_sequences) with ordinality as p (sequence, n)
+    order by p.n;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.outbox_read(p_shards smallint[], p_heads bigint[], p_gap_shards smallint[], p_gap_lows bigint[], p_gap_highs bigint[], p_limit integer)
+ RETURNS TABLE(shard smallint, "position" bigint, id uuid, previous_id uuid, link_verified boolean, source text, topic text, key text, type text, version smallint, data text, context jsonb, written_at timestamp with time zone, previous_at timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'dure', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET work_mem TO '64MB'
+AS $function$
+#variable_conflict use_column
+begin
+  if cardinality(p_gap_shards) = 0 then
+    return query
+      select m.shard, m.position, m.id, m.previous_id, m.link_verified, m.source, m.topic, m.key,
+        m.type, m.version, m.data, m.context, m.written_at, m.previous_at
+      from unnest(p_shards, p_heads) as r (shard, head)
+      cross join lateral (
+        select * from outbox_message o
+        where o.shard = r.shard and o.position > r.head
+        order by o.position limit p_limit
+      ) m;
+    return;
+  end if;
+  return query
+    select m.shard, m.position, m.id, m.previous_id, m.link_verified, m.source, m.topic, m.key,
+      m.type, m.version, m.data, m.context, m.written_at, m.previous_at
+    from unnest(p_shards, p_heads) as r (shard, head)
+    cross join lateral (
+      select f.* from (
+        select g.* from unnest(p_gap_shards, p_gap_lows, p_gap_highs) as gap (shard, low, high)
+        cross join lateral (
+          select * from outbox_message o
+          where o.shard = r.shard and o.position between gap.low and gap.high
+          order by o.position limit p_limit
+        ) g
+        where gap.shard = r.shard
+        union all
+        (
+          select * from outbox_message o
+          where o.shard = r.shard and o.position > r.head
+          order by o.position limit p_limit
+        )
+      ) f
+      order by f.position limit p_limit
+    ) m
+    order by m.shard, m.position;
+end
 $function$
 ;
 
@@ -814,6 +975,7 @@ CREATE OR REPLACE FUNCTION dure.outbox_record(p_scope text, p_member uuid, p_sou
  RETURNS smallint[]
  LANGUAGE plpgsql
  SET search_path TO 'dure', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 declare
   v_fenced smallint[];
@@ -877,6 +1039,20 @@ begin
   return v_fenced;
 end
 $function$
+;
+
+CREATE OR REPLACE FUNCTION dure.outbox_sequences()
+ RETURNS regclass[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$select '{outbox_position_0,outbox_position_1,outbox_position_2,outbox_position_3,outbox_position_4,outbox_position_5,outbox_position_6,outbox_position_7}'::regclass[]$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.outbox_shard_count()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$select 8$function$
 ;
 
 CREATE OR REPLACE FUNCTION dure.outbox_stream_hash(p_source text, p_topic text, p_key text)

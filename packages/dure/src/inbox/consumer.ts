@@ -32,6 +32,9 @@ export type ConsumerSettings = Required<Omit<ConsumerOptions, "retry">> & {
 /** A failure is over when nothing has failed for so long. */
 const settleMs = 5_000;
 
+/** Batches of several partitions share a transaction while together they are expected to take no longer. */
+const togetherMsMax = 20;
+
 /** What a consumer is made of. */
 export interface ConsumerParts {
   readonly group: string;
@@ -50,12 +53,16 @@ export interface ConsumerParts {
  */
 export class Consumer {
   readonly #parts: ConsumerParts;
-  readonly #busy: Map<number, Promise<void>> = new Map();
+  readonly #busy: Set<number> = new Set();
+  /** What is being handled: each takes a connection. */
+  readonly #works: Set<Promise<void>> = new Set();
   /** Partitions of which this process has survived a batch; the first of each is handled carefully. */
   readonly #trusted: Set<number> = new Set();
   readonly #finished: Wakeup = createWakeup();
   /** Fetched and not begun, in turn: what is read once is not read again because no place was free. */
-  #waiting: PartitionBatch[] = [];
+  readonly #waiting: PartitionBatch[] = [];
+  /** What a message has cost of late, with its share of the transaction. Unknown at first. */
+  #messageMs = Infinity;
   /** One for all partitions: they fail together. */
   readonly #handling: Trouble;
 
@@ -90,7 +97,7 @@ export class Consumer {
         await clock.sleep(backoffMs(failures, { baseMs: 50, maxMs: 5_000 }, clock), signal);
       }
     }
-    await Promise.all(this.#busy.values());
+    await Promise.all(this.#works);
     await subscription
       ?.close()
       .catch((error: unknown) => this.#warn("consumer could not leave its group", error));
@@ -104,8 +111,8 @@ export class Consumer {
     const { settings } = this.#parts;
     let pauseMs = settings.pollMsMin;
     while (!signal.aborted) {
-      if (this.#busy.size + this.#waiting.length < settings.concurrency) {
-        const busy = new Set([...this.#busy.keys(), ...this.#waiting.map((it) => it.partition)]);
+      if (this.#works.size + this.#waiting.length < settings.concurrency) {
+        const busy = new Set([...this.#busy, ...this.#waiting.map((it) => it.partition)]);
         const batches = await subscription.fetch({
           busy,
           maxMessages: settings.batchSizeMax,
@@ -116,12 +123,10 @@ export class Consumer {
         this.#waiting.push(...batches);
       }
       onRead();
-      while (this.#busy.size < settings.concurrency && !signal.aborted) {
-        const next = this.#waiting.shift();
-        if (next === undefined) break;
-        this.#begin(subscription, next, signal);
+      while (this.#works.size < settings.concurrency && this.#waiting.length > 0) {
+        this.#begin(subscription, this.#takeTogether(), signal);
       }
-      const isFull = this.#busy.size >= settings.concurrency;
+      const isFull = this.#works.size >= settings.concurrency;
       const waited = isFull
         ? await this.#finished.wait(settings.pollMsMax, signal)
         : await this.#waitForNews(subscription, pauseMs, signal);
@@ -151,28 +156,56 @@ export class Consumer {
     }
   }
 
-  #begin(subscription: Subscription, batch: PartitionBatch, signal: AbortSignal): void {
-    const work = this.#handle(subscription, batch, signal).finally(() => {
-      this.#busy.delete(batch.partition);
-      this.#finished.wake();
-    });
-    this.#busy.set(batch.partition, work);
+  /**
+   * The next batch, and with it those of other partitions that fit into a moment: a transaction for each would
+   * cost far more than what they do, and where handlers take their time nobody waits behind another partition.
+   */
+  #takeTogether(): readonly PartitionBatch[] {
+    const countMax = Math.min(this.#parts.settings.batchSizeMax, togetherMsMax / this.#messageMs);
+    const taken: PartitionBatch[] = [];
+    let count = 0;
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      count += next.deliveries.length;
+      if (taken.length > 0 && count > countMax) break;
+      taken.push(next);
+      this.#waiting.shift();
+    }
+    return taken;
   }
 
-  /** Handles a batch until it is done or we are stopped: an unreachable database costs no attempts. */
+  #begin(
+    subscription: Subscription,
+    batches: readonly PartitionBatch[],
+    signal: AbortSignal,
+  ): void {
+    const work = this.#handle(subscription, batches, signal).finally(() => {
+      for (const { partition } of batches) this.#busy.delete(partition);
+      this.#works.delete(work);
+      this.#finished.wake();
+    });
+    for (const { partition } of batches) this.#busy.add(partition);
+    this.#works.add(work);
+  }
+
+  /** Handles batches until they are done or we are stopped: an unreachable database costs no attempts. */
   async #handle(
     subscription: Subscription,
-    batch: PartitionBatch,
+    batches: readonly PartitionBatch[],
     signal: AbortSignal,
   ): Promise<void> {
     const { inbox, clock, faults } = this.#parts;
+    const messages = batches.flatMap((batch) => batch.deliveries.map(({ message }) => message));
     for (let failures = 0; !signal.aborted;) {
       try {
-        const messages = batch.deliveries.map((delivery) => delivery.message);
-        await inbox.handle(messages, { isCareful: !this.#trusted.has(batch.partition) });
-        this.#trusted.add(batch.partition);
+        const startedAt = clock.monotonic();
+        const isCareful = batches.some(({ partition }) => !this.#trusted.has(partition));
+        await inbox.handle(messages, { isCareful });
+        this.#learn((clock.monotonic() - startedAt) / Math.max(1, messages.length));
         this.#handling.succeeded();
-        await subscription.acknowledge(batch, batch.deliveries.length);
+        for (const batch of batches) {
+          this.#trusted.add(batch.partition);
+          await subscription.acknowledge(batch, batch.deliveries.length);
+        }
         await faults.hit("inbox.after-acknowledge");
         return;
       } catch (error) {
@@ -181,6 +214,11 @@ export class Consumer {
         await clock.sleep(backoffMs(failures, { baseMs: 50, maxMs: 5_000 }, clock), signal);
       }
     }
+  }
+
+  #learn(messageMs: number): void {
+    const isFirst = this.#messageMs === Infinity;
+    this.#messageMs = isFirst ? messageMs : this.#messageMs + (messageMs - this.#messageMs) / 8;
   }
 
   async #retryParked(signal: AbortSignal): Promise<void> {

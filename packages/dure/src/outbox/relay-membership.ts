@@ -68,6 +68,16 @@ export class RelayMembership {
     );
   }
 
+  /** Whether {@link RelayMembership.adopt} has anything to do. */
+  get isChanged(): boolean {
+    return (
+      this.#claims.length !== this.shards.size ||
+      this.#claims.some(
+        ({ shard, epoch, isSurplus }) => isSurplus || this.shards.get(shard)?.epoch !== epoch,
+      )
+    );
+  }
+
   async heartbeat(): Promise<void> {
     if (await this.#renew()) return;
     const { logger, source } = this.#parts;

@@ -9,10 +9,11 @@ import type { Message } from "../core/message.ts";
 import type { Publisher, PublishOutcome } from "../core/transport.ts";
 import { createTrouble } from "../core/trouble.ts";
 import type { Trouble } from "../core/trouble.ts";
-import type { ReadRequest, ShardAdvance, StoredMessage } from "./outbox-store.ts";
+import type { ReadRequest, Settlement, ShardAdvance, StoredMessage } from "./outbox-store.ts";
 import { publishWithin } from "./publish-within.ts";
 import { RelayMembership } from "./relay-membership.ts";
 import type { MembershipParts, OwnedShard } from "./relay-membership.ts";
+import { RelayRecording } from "./relay-recording.ts";
 import { RelaySending } from "./relay-sending.ts";
 
 /** What a relay may be told; all of it has a default. */
@@ -49,6 +50,12 @@ const openGapsMax = 1_000;
 /** The longest wait between looks while a position may still appear in a gap: its writer need not be one that wakes us. */
 const gapPollMsMax = 50;
 
+/** What one look has found, and of which shards. */
+interface Look {
+  readonly requests: readonly ReadRequest[];
+  readonly found: readonly StoredMessage[];
+}
+
 /**
  * Publishes what stands in the outbox: at least once, in order per key, several relays at a time (each
  * shard belongs to one). No transaction is open while the transport is talked to.
@@ -64,6 +71,7 @@ export class Relay {
   readonly #leaseWakeup: Wakeup = createWakeup();
   readonly #sending: RelaySending;
   readonly #alerts: Alerts;
+  readonly #recording: RelayRecording;
   #isAlone = false;
   /** As whom the present tick began. */
   #memberId = "";
@@ -74,6 +82,11 @@ export class Relay {
     this.#parts = parts;
     this.#alerts = createAlerts(parts.logger);
     this.#membership = new RelayMembership({ ...parts, leaseMs: parts.settings.leaseMs });
+    this.#recording = new RelayRecording({
+      clock: parts.clock,
+      write: (advances, settlement) => this.#record(advances, settlement),
+      onFailed: () => this.wake(),
+    });
     this.#sending = new RelaySending({
       ...parts,
       retry: parts.settings.retry,
@@ -95,6 +108,9 @@ export class Relay {
   /** Publishes until the signal aborts; then hands its shards back and resolves. Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
     await Promise.all([this.#keepLease(signal), this.#pump(signal)]);
+    await this.#recording.settled().catch((error: unknown) => {
+      this.#warn("relay could not record its last progress: the next owner sends it again", error);
+    });
     await this.#membership.leave().catch((error: unknown) => {
       this.#warn("relay could not hand back its shards: they are free when its lease ends", error);
     });
@@ -129,9 +145,10 @@ export class Relay {
     );
     let failures = 0;
     let pauseMs = settings.pollMsMin;
+    let hasNews = false;
     while (!signal.aborted) {
       try {
-        const { isBusy, isMore, hasGaps } = await this.#tick();
+        const { isBusy, isMore, hasGaps } = await this.#tick(hasNews);
         failures = 0;
         trouble.succeeded();
         const pauseMsMax = Math.min(
@@ -140,17 +157,21 @@ export class Relay {
           Math.max(settings.pollMsMin, this.#sending.idleMs),
         );
         pauseMs = isBusy ? settings.pollMsMin : Math.min(pauseMs * 2, pauseMsMax);
+        hasNews = isMore;
         if (isMore) continue;
       } catch (error) {
         failures += 1;
+        hasNews = false;
         // Whatever was in flight is unknown: go on from what was recorded, as a new owner would.
+        this.#recording.forget();
         this.#membership.shards.clear();
         if (isDureError(error, "FENCED")) await this.#startAgain();
         if (!signal.aborted) trouble.failed(error);
         await clock.sleep(backoffMs(failures, { baseMs: 50, maxMs: 5_000 }, clock), signal);
         continue;
       }
-      if ((await this.#wakeup.wait(pauseMs, signal)) === "woken") pauseMs = settings.pollMsMin;
+      hasNews = (await this.#wakeup.wait(pauseMs, signal)) === "woken";
+      if (hasNews) pauseMs = settings.pollMsMin;
     }
   }
 
@@ -173,32 +194,85 @@ export class Relay {
     this.#leaseWakeup.wake();
   }
 
-  /** One look at the outbox. Busy: look again soon; more: look again at once. */
-  async #tick(): Promise<{ isBusy: boolean; isMore: boolean; hasGaps: boolean }> {
-    const { outbox, settings, source, faults } = this.#parts;
-    if (!this.#membership.isLeaseLive) return { isBusy: false, isMore: false, hasGaps: false };
+  /**
+   * One look at the outbox. Busy: look again soon; more: look again at once. `hasNews`: there is probably
+   * something, so it is read at once.
+   */
+  async #tick(hasNews: boolean): Promise<{ isBusy: boolean; isMore: boolean; hasGaps: boolean }> {
+    const idle = { isBusy: false, isMore: false, hasGaps: false };
+    if (!this.#membership.isLeaseLive) return idle;
     this.#memberId = this.#membership.memberId;
-    const { last, incarnation, isPaused } = await outbox.positions();
-    // Before the cursors are read: after a rebase that comes between, they are read once too often.
-    if (this.#incarnation !== incarnation) this.#membership.shards.clear();
-    this.#incarnation = incarnation;
-    if (await this.#membership.adopt()) this.#sending.forget();
     const { shards } = this.#membership;
-    this.#isAlone = shards.size === last.length;
-    if (this.#rests(isPaused)) return { isBusy: false, isMore: false, hasGaps: false };
-    const requests = await this.#readRequests(last);
-    const found = requests.length === 0 ? [] : await outbox.read(requests, settings.batchSizeMax);
+    // What is let go of, or read again, must be recorded first.
+    const isChanged = this.#membership.isChanged || this.#recording.hasFailed;
+    if (isChanged) await this.#recording.settled();
+    const hadGaps = [...shards.values()].some((owned) => owned.progress.hasGaps);
+    const look = hasNews && !isChanged && !hadGaps ? await this.#lookAtOnce() : await this.#look();
+    if (look === undefined) return idle;
+    const { requests, found } = look;
     const due = await this.#sending.due([...shards.keys()]);
     const settlement = await this.#sending.send(found, due);
     const { advances, isMore } = this.#progress(requests, found);
     const { parked, resolved, failed } = settlement;
-    if (advances.length + parked.length + resolved.length + failed.length > 0) {
-      const member = { id: this.#memberId, source, shards: this.#epochs() };
-      this.#membership.drop(await outbox.advance(member, advances, settlement));
-      await faults.hit("relay.after-advance");
-    }
+    this.#recording.add(advances);
+    const isTouched = parked.length + resolved.length + failed.length > 0;
+    // A backlog does not run further ahead of what is recorded than by one look.
+    if (isTouched || isMore) await this.#recording.begin(settlement);
+    // The next look must not find again what this one has settled.
+    if (isTouched) await this.#recording.settled();
     const hasGaps = [...shards.values()].some((owned) => owned.progress.hasGaps);
     return { isBusy: found.length > 0, isMore: isMore || resolved.length > 0, hasGaps };
+  }
+
+  async #record(advances: readonly ShardAdvance[], settlement: Settlement): Promise<void> {
+    const { outbox, source, faults } = this.#parts;
+    const member = { id: this.#memberId, source, shards: this.#epochs() };
+    this.#membership.drop(await outbox.advance(member, advances, settlement));
+    await faults.hit("relay.after-advance");
+  }
+
+  /** The positions first, and then what they say is there. Undefined: the relay rests. */
+  async #look(): Promise<Look | undefined> {
+    const { outbox, settings } = this.#parts;
+    const { last, incarnation, isPaused } = await outbox.positions();
+    // Before the cursors are read: after a rebase that comes between, they are read once too often.
+    if (this.#incarnation !== incarnation) {
+      this.#recording.forget();
+      this.#membership.shards.clear();
+    }
+    this.#incarnation = incarnation;
+    if (await this.#membership.adopt()) this.#sending.forget();
+    this.#isAlone = this.#membership.shards.size === last.length;
+    if (this.#rests(isPaused)) return undefined;
+    const requests = await this.#readRequests(last);
+    const found = requests.length === 0 ? [] : await outbox.read(requests, settings.batchSizeMax);
+    return { requests, found };
+  }
+
+  /**
+   * The same side by side, where no gap is open and nothing has changed: then the order of the two does not
+   * matter. What the positions speak against is not sent.
+   */
+  async #lookAtOnce(): Promise<Look | undefined> {
+    const { outbox, settings } = this.#parts;
+    const { shards } = this.#membership;
+    const asked = [...shards].map(([shard, { progress }]) => ({
+      shard,
+      gaps: [],
+      head: progress.head,
+    }));
+    const [{ last, incarnation, isPaused }, read] = await Promise.all([
+      outbox.positions(),
+      outbox.read(asked, settings.batchSizeMax),
+    ]);
+    if (this.#incarnation !== incarnation || this.#rests(isPaused)) return undefined;
+    const isSound = ({ shard }: { readonly shard: number }): boolean => {
+      const owned = shards.get(shard);
+      return owned !== undefined && this.#isSequenceSound(shard, last[shard] ?? 0, owned);
+    };
+    const requests = asked.filter(isSound);
+    const sound = new Set(requests.map(({ shard }) => shard));
+    return { requests, found: read.filter(({ shard }) => sound.has(shard)) };
   }
 
   #epochs(): readonly { readonly shard: number; readonly epoch: number }[] {

@@ -13,7 +13,7 @@ export interface EventLogSql {
 /** `schema` is quoted. */
 export function eventLogSql(schema: string): EventLogSql {
   return {
-    append: `/* dure:log.append */ select ${schema}.log_append($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::bigint[])`,
+    append: `/* dure:log.append */ select ${schema}.log_publish($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::bigint[]) as partitions`,
     partitionCount: `/* dure:log.partition-count */ select partition_count from ${schema}.log_setting`,
     // A group that is new to a topic begins at its start, or at its end as of now.
     register: `/* dure:log.register */
@@ -37,22 +37,8 @@ export function eventLogSql(schema: string): EventLogSql {
       )::text as position
       from unnest($2::text[]) as t (topic) cross join unnest($3::smallint[]) as p (partition)`,
     read: `/* dure:log.read */
-      select r.partition, m.position::text, m.envelope, m.data
-      from (
-        select partition, array_agg(topic) as topics, array_agg(position) as positions
-        from unnest($1::text[], $2::smallint[], $3::bigint[]) as c (topic, partition, position)
-        group by partition
-      ) r
-      cross join lateral (
-        select f.* from unnest(r.topics, r.positions) as c (topic, position)
-        cross join lateral (
-          select l.position, l.envelope, l.data from ${schema}.log_message l
-          where l.topic = c.topic and l.partition = r.partition and l.position > c.position
-          order by l.position limit $4
-        ) f
-        order by f.position limit $4
-      ) m
-      order by r.partition, m.position`,
+      select m.partition, m.position::text, m.envelope, m.data
+      from ${schema}.log_read($1, $2, $3, $4) m`,
     commit: `/* dure:log.commit */
       insert into ${schema}.log_offset (consumer, topic, partition, position)
       select $1, o.topic, o.partition, o.position

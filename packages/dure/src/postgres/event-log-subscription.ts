@@ -29,6 +29,10 @@ export interface EventLogSubscriptionParts {
   readonly onClose: () => void;
 }
 
+/** Offsets of several batches are written together: they only save a repetition. */
+const commitPauseMs = 20;
+/** News that was lost is found after this long. */
+const lookEverywhereMs = 250;
 const commitsPerPrune = 500;
 
 /**
@@ -56,6 +60,11 @@ export class EventLogSubscription implements Subscription {
   #leaseUntil = -Infinity;
   #committing: Promise<void> = Promise.resolve();
   #isCommitting = false;
+  /** Partitions in which there may be something that was not looked at. */
+  readonly #news: Set<number> = new Set();
+  #lookEverywhereAt = -Infinity;
+  /** Partitions of which something was given and not acknowledged: it is given again. Cut: there is more behind it. */
+  readonly #given: Map<number, { readonly isCut: boolean }> = new Map();
   /** Whether the last heartbeat failed. */
   #isCutOff = false;
   #commits = 0;
@@ -71,8 +80,9 @@ export class EventLogSubscription implements Subscription {
     this.#heartbeats = this.#keepLease();
   }
 
-  /** There may be something to fetch. */
-  wake(): void {
+  /** There may be something to fetch: in these partitions, or in any. */
+  wake(partitions: Iterable<number> = this.#owned.keys()): void {
+    for (const partition of partitions) this.#news.add(partition);
     this.#wakeup.wake();
   }
 
@@ -80,29 +90,50 @@ export class EventLogSubscription implements Subscription {
     return this.#wakeup.wait(timeoutMs, signal);
   }
 
+  /** Where to look: where there is news, and now and then everywhere, because news may be lost. */
+  #placesToLook(busy: ReadonlySet<number>): readonly number[] {
+    const { clock } = this.#parts;
+    if (clock.monotonic() >= this.#lookEverywhereAt) {
+      this.#lookEverywhereAt = clock.monotonic() + lookEverywhereMs;
+      for (const partition of this.#acknowledged.keys()) this.#news.add(partition);
+    }
+    const places = [...this.#acknowledged.keys()].filter(
+      (partition) =>
+        !busy.has(partition) && (this.#news.has(partition) || this.#given.has(partition)),
+    );
+    // Before the look: what comes while it is under way is news again.
+    for (const partition of places) this.#news.delete(partition);
+    return places;
+  }
+
   async fetch(options: {
     readonly busy: ReadonlySet<number>;
     readonly maxMessages: number;
     readonly signal: AbortSignal;
   }): Promise<readonly PartitionBatch[]> {
-    const { clock, pool } = this.#parts;
+    const { clock } = this.#parts;
     if (clock.monotonic() >= this.#leaseUntil) {
       if (this.#isCutOff) throw new Error("the lease of this member is over and cannot be renewed");
       return [];
     }
     await this.#adopt(options.busy);
-    const free = [...this.#acknowledged].filter(([partition]) => !options.busy.has(partition));
-    const cursors = free.flatMap(([partition, positions]) =>
-      [...positions].map(([topic, position]) => ({ partition, topic, position })),
+    const places = this.#placesToLook(options.busy);
+    const cursors = places.flatMap((partition) =>
+      [...(this.#acknowledged.get(partition) ?? [])].map(([topic, position]) => ({
+        partition,
+        topic,
+        position,
+      })),
     );
     if (cursors.length === 0) return [];
-    const { rows } = await pool.query(this.#sql.read, [
-      cursors.map((cursor) => cursor.topic),
-      cursors.map((cursor) => cursor.partition),
-      cursors.map((cursor) => cursor.position),
-      options.maxMessages,
-    ]);
+    const rows = await this.#read(cursors, options.maxMessages).catch((error: unknown) => {
+      for (const partition of places) this.#news.add(partition);
+      throw error;
+    });
     const byPartition = Map.groupBy(rows, (row) => Number(row["partition"]));
+    for (const [partition, found] of byPartition) {
+      this.#given.set(partition, { isCut: found.length >= options.maxMessages });
+    }
     return [...byPartition].map(([partition, found]) => ({
       partition,
       deliveries: found.map((row) => ({
@@ -110,6 +141,19 @@ export class EventLogSubscription implements Subscription {
         message: messageFromParts(row["envelope"], row["data"]),
       })),
     }));
+  }
+
+  async #read(
+    cursors: readonly { partition: number; topic: string; position: number }[],
+    maxMessages: number,
+  ): Promise<readonly Readonly<Record<string, unknown>>[]> {
+    const { rows } = await this.#parts.pool.query(this.#sql.read, [
+      cursors.map((cursor) => cursor.topic),
+      cursors.map((cursor) => cursor.partition),
+      cursors.map((cursor) => cursor.position),
+      maxMessages,
+    ]);
+    return rows;
   }
 
   /** Lets go of what is not ours any more and is not being worked on, and begins with what is new. */
@@ -139,6 +183,7 @@ export class EventLogSubscription implements Subscription {
         partition,
         new Map(own.map((row) => [String(row["topic"]), Number(row["position"] ?? 0)])),
       );
+      this.#news.add(partition);
     }
   }
 
@@ -153,6 +198,10 @@ export class EventLogSubscription implements Subscription {
         position,
       });
     }
+    if (count >= batch.deliveries.length) {
+      if (this.#given.get(batch.partition)?.isCut === true) this.#news.add(batch.partition);
+      this.#given.delete(batch.partition);
+    }
     this.#commitSoon();
     return Promise.resolve();
   }
@@ -165,7 +214,7 @@ export class EventLogSubscription implements Subscription {
   }
 
   async #flush(): Promise<void> {
-    const { pool, group } = this.#parts;
+    const { pool, group, clock } = this.#parts;
     while (this.#uncommitted.size > 0) {
       const offsets = [...this.#uncommitted.values()];
       this.#uncommitted.clear();
@@ -179,6 +228,7 @@ export class EventLogSubscription implements Subscription {
         this.#committingTrouble.succeeded();
         this.#commits += 1;
         if (this.#commits % commitsPerPrune === 0) await pool.query(this.#sql.prune, [group]);
+        await clock.sleep(commitPauseMs, this.#stop.signal);
       } catch (error) {
         // Kept for the next heartbeat, unless a later one has come meanwhile: offsets only grow.
         for (const offset of offsets) {

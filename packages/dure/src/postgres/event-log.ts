@@ -84,7 +84,7 @@ export function postgresTransport(options: PostgresTransportOptions): EventLog {
     clock,
     logger,
   });
-  const wakers = new Set<() => void>();
+  const wakers = new Set<(partitions: readonly number[]) => void>();
 
   return {
     name: "postgres",
@@ -93,11 +93,15 @@ export function postgresTransport(options: PostgresTransportOptions): EventLog {
     async publish(messages, { fences, signal }) {
       if (messages.length === 0) return [];
       const bounds = { msMax, signal };
-      await queryWithin(options.pool, sql.append, appendParams(messages, fences), bounds).catch(
-        rethrowTranslated,
-      );
-      for (const wake of wakers) wake();
-      notifications.tell();
+      const { rows } = await queryWithin(
+        options.pool,
+        sql.append,
+        appendParams(messages, fences),
+        bounds,
+      ).catch(rethrowTranslated);
+      const partitions = (rows[0]?.["partitions"] ?? []) as readonly number[];
+      for (const wake of wakers) wake(partitions);
+      notifications.tell(partitions.map(String));
       return messages.map(() => ({ kind: "accepted" }) as const);
     },
     async subscribe({ group, topics, from }) {
@@ -117,9 +121,9 @@ export function postgresTransport(options: PostgresTransportOptions): EventLog {
           stopListening();
         },
       });
-      const wake = (): void => subscription.wake();
+      const wake = (news?: readonly number[]): void => subscription.wake(news);
       wakers.add(wake);
-      const stopListening = notifications.listen(wake);
+      const stopListening = notifications.listen((subjects) => wake(subjects?.map(Number)));
       return subscription;
     },
     async lag() {

@@ -10,6 +10,12 @@ import type { PostgresClient, PostgresPool } from "./pool.ts";
 /** How news reaches this process: by NOTIFY, or only by looking (behind a transaction-mode pooler). */
 export type NotificationMode = "notify" | "polling";
 
+/** Told of what there is news, where that is known. */
+export type NewsListener = (subjects?: readonly string[]) => void;
+
+/** Sets news apart from a self-test's own text. */
+const newsMark = "news ";
+
 /** What notifications are made of. */
 export interface NotificationParts {
   readonly pool: PostgresPool;
@@ -52,7 +58,10 @@ export async function tellOnce(pool: PostgresPool, name: string): Promise<void> 
 export class Notifications {
   readonly #parts: NotificationParts;
   readonly #channel: string;
-  readonly #listeners: Set<() => void> = new Set();
+  /** Tells our own notifications, whose news this process had before it sent them. */
+  readonly #token: string;
+  readonly #subjects: Set<string> = new Set();
+  readonly #listeners: Set<NewsListener> = new Set();
   readonly #stop: AbortController = new AbortController();
   #listening: Promise<void> | undefined;
   #sending: Promise<void> = Promise.resolve();
@@ -64,6 +73,7 @@ export class Notifications {
   constructor(parts: NotificationParts) {
     this.#parts = parts;
     this.#channel = channelOf(parts.name);
+    this.#token = newId(parts.clock);
   }
 
   /** Undefined until the round-trip self-test has ended. */
@@ -71,15 +81,19 @@ export class Notifications {
     return this.#mode;
   }
 
-  /** Calls `listener` at each piece of news. Begins to listen with the first. Returns how to end it. */
-  listen(listener: () => void): () => void {
+  /** Calls `listener` at each piece of news from other processes. Begins to listen with the first. Returns how to end it. */
+  listen(listener: NewsListener): () => void {
     this.#listeners.add(listener);
     this.#listening ??= this.#listenUntilStopped();
     return () => this.#listeners.delete(listener);
   }
 
-  /** Tells the other processes that there is news; many calls become one NOTIFY. Never rejects, never waits. */
-  tell(): void {
+  /**
+   * Tells the other processes that there is news, and of what if that is known; many calls become one
+   * NOTIFY. Never rejects, never waits.
+   */
+  tell(subjects: readonly string[] = ["*"]): void {
+    for (const subject of subjects) this.#subjects.add(subject);
     this.#isWanted = true;
     if (this.#isSending || this.#stop.signal.aborted) return;
     this.#isSending = true;
@@ -91,7 +105,9 @@ export class Notifications {
     while (this.#isWanted && !this.#stop.signal.aborted) {
       this.#isWanted = false;
       // A lost hint is found by looking, so a failure here needs nobody's attention.
-      await this.#notify("").catch(() => undefined);
+      const subjects = this.#subjects.has("*") ? ["*"] : [...this.#subjects];
+      this.#subjects.clear();
+      await this.#notify(`${newsMark}${this.#token} ${subjects.join()}`).catch(() => undefined);
       await clock.sleep(debounceMs, this.#stop.signal);
     }
     this.#isSending = false;
@@ -153,7 +169,7 @@ export class Notifications {
     const arrivals = new Map<string, () => void>();
     client.on("notification", ({ payload = "" }) => {
       arrivals.get(payload)?.();
-      if (payload === "") for (const listener of this.#listeners) listener();
+      if (payload.startsWith(newsMark)) this.#hear(payload.slice(newsMark.length));
     });
     if (await this.#isShared(client, signal)) return this.#report("polling");
     await answered(client.query(`listen ${this.#channel}`));
@@ -168,6 +184,13 @@ export class Notifications {
       isFirst = false;
       await clock.sleep(selfTestEveryMs, signal);
     }
+  }
+
+  #hear(news: string): void {
+    const [token, subjects = "*"] = news.split(" ");
+    if (token === this.#token) return;
+    for (const listener of this.#listeners)
+      listener(subjects === "*" ? undefined : subjects.split(","));
   }
 
   /**

@@ -29,11 +29,7 @@ export function outboxSql(schema: string): OutboxSql {
         select n, low, done from ${schema}.outbox_cursor
         where shard = s.shard order by epoch desc, n desc limit 1
       ) c on true`,
-    positions: `/* dure:outbox.positions */
-      select coalesce(pg_sequence_last_value(p.sequence), 0)::text as last, s.incarnation,
-        exists (select from ${schema}.outbox_pause) as is_paused
-      from ${schema}.outbox_setting s, unnest(s.position_sequences) with ordinality as p (sequence, n)
-      order by p.n`,
+    positions: `/* dure:outbox.positions */ select last::text, incarnation, is_paused from ${schema}.outbox_positions()`,
     // By both of its names: a writer may get a transaction id later, and a prepared one has only that after a
     // restart of the server. Whoever is known by one of them is still there.
     writers: `/* dure:outbox.writers */
@@ -53,31 +49,11 @@ export function outboxSql(schema: string): OutboxSql {
       select w.shard, 'xid ' || h.transactionid from writer w
       join held h
         on h.locktype = 'transactionid' and h.mode = 'ExclusiveLock' and h.virtualtransaction = w.virtualtransaction`,
-    // One statement, one snapshot: what is seen in the gaps and above the head belongs together.
     read: `/* dure:outbox.read */
       select m.shard, m.position::text, m.id, m.previous_id, m.link_verified, m.source, m.topic, m.key,
         m.type, m.version, m.data, m.context, m.written_at, m.previous_at,
         (select incarnation from ${schema}.outbox_setting) as incarnation
-      from unnest($1::smallint[], $2::bigint[]) as r (shard, head)
-      cross join lateral (
-        select f.* from (
-          select g.* from unnest($3::smallint[], $4::bigint[], $5::bigint[]) as gap (shard, low, high)
-          cross join lateral (
-            select * from ${schema}.outbox_message o
-            where o.shard = r.shard and o.position between gap.low and gap.high
-            order by o.position limit $6
-          ) g
-          where gap.shard = r.shard
-          union all
-          (
-            select * from ${schema}.outbox_message o
-            where o.shard = r.shard and o.position > r.head
-            order by o.position limit $6
-          )
-        ) f
-        order by f.position limit $6
-      ) m
-      order by m.shard, m.position`,
+      from ${schema}.outbox_read($1, $2, $3, $4, $5, $6) m`,
     advance: `/* dure:outbox.advance */
       select ${schema}.outbox_record(
         $1, $2, $3, $4::smallint[], $5::bigint[], $6::smallint[], $7::bigint[], $8::bigint[], $9::text[],
