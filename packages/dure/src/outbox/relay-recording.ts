@@ -60,7 +60,6 @@ export class RelayRecording {
       if (this.#running === running) {
         this.#running = undefined;
         this.#hasFailed = false;
-        this.#hurry = new AbortController();
       }
     }
   }
@@ -72,19 +71,27 @@ export class RelayRecording {
 
   #run(running: Promise<void>): void {
     this.#running = running;
-    running.catch(() => {
-      this.#hasFailed = true;
-      this.#parts.onFailed();
-    });
+    running.then(
+      () => {
+        if (this.#running !== running) return;
+        this.#running = undefined;
+        // What was added while this was written.
+        this.add([]);
+      },
+      () => {
+        this.#hasFailed = true;
+        this.#parts.onFailed();
+      },
+    );
   }
 
   async #writePending(): Promise<void> {
     const { clock, write } = this.#parts;
+    this.#hurry = new AbortController();
     while (this.#pending.size > 0) {
       await write(this.#take(), nothing);
       await clock.sleep(pauseMs, this.#hurry.signal);
     }
-    if (!this.#hasFailed) this.#running = undefined;
   }
 
   #take(): readonly ShardAdvance[] {

@@ -265,7 +265,8 @@ export class Relay {
       outbox.positions(),
       outbox.read(asked, settings.batchSizeMax),
     ]);
-    if (this.#incarnation !== incarnation || this.#rests(isPaused)) return undefined;
+    if (this.#incarnation !== incarnation) return this.#look();
+    if (this.#rests(isPaused)) return undefined;
     const isSound = ({ shard }: { readonly shard: number }): boolean => {
       const owned = shards.get(shard);
       return owned !== undefined && this.#isSequenceSound(shard, last[shard] ?? 0, owned);

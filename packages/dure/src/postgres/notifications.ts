@@ -46,7 +46,7 @@ function channelOf(name: string): string {
 /** Sends one piece of news, in a statement of its own. Never rejects: a lost hint is found by looking. */
 export async function tellOnce(pool: PostgresPool, name: string): Promise<void> {
   await pool
-    .query("/* dure:notify */ select pg_notify($1, '')", [channelOf(name)])
+    .query("/* dure:notify */ select pg_notify($1, $2)", [channelOf(name), `${newsMark}- *`])
     .catch(() => undefined);
 }
 

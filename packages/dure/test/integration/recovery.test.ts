@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startEmbeddedPostgres } from "../../src/embedded/index.ts";
@@ -41,7 +42,9 @@ async function writeUntil(
             );
             tx.emit(stepTaken, { key, n: Number(rows[0]?.["n"]) });
           })
-          .catch((error: unknown) => {
+          .catch(async (error: unknown) => {
+            // A pool that has ended refuses at once, for ever: the test's own time-out must get its turn.
+            await setImmediate();
             // Lost before or in COMMIT; anything else is a defect.
             if (
               !isDureError(error, "DATABASE_UNAVAILABLE") &&
