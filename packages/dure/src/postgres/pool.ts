@@ -48,8 +48,7 @@ function ignoreLoss(): void {}
 export async function takeClient<Client extends PostgresClient>(
   pool: PostgresPool<Client>,
 ): Promise<{ readonly client: Client; readonly release: (isBroken?: boolean) => void }> {
-  const client = await pool.connect();
-  client.on("error", ignoreLoss);
+  const client = await connectHeard(pool);
   return {
     client,
     release(isBroken = false) {
@@ -57,6 +56,28 @@ export async function takeClient<Client extends PostgresClient>(
       client.release(isBroken);
     },
   };
+}
+
+/**
+ * A client whose loss is heard from the moment on in which the pool lets go of it: a server that ends a session
+ * right after it began may say so before a promise of the client has been heard.
+ */
+function connectHeard<Client extends PostgresClient>(pool: PostgresPool<Client>): Promise<Client> {
+  const hear = (client: Client): Client => {
+    client.on("error", ignoreLoss);
+    return client;
+  };
+  // With a callback, as the pool of `pg` takes one, there is no moment between; other pools give a promise only.
+  if (pool.connect.length === 0) return pool.connect().then(hear);
+  const withCallback = pool as unknown as {
+    connect(callback: (error: Error | undefined, client: Client) => void): void;
+  };
+  return new Promise((resolve, reject) => {
+    withCallback.connect((error, client) => {
+      if (error === undefined || error === null) resolve(hear(client));
+      else reject(error);
+    });
+  });
 }
 
 /** When to give a statement up. */
@@ -119,10 +140,13 @@ export async function queryWithin(
 }
 
 async function connectWithin(pool: PostgresPool, msMax: number): Promise<PostgresClient> {
-  const connecting = pool.connect();
+  const connecting = connectHeard(pool);
   if (await settledWithin(connecting, msMax)) return connecting;
   connecting.then(
-    (client) => client.release(),
+    (client) => {
+      client.off("error", ignoreLoss);
+      client.release();
+    },
     () => undefined,
   );
   throw new DureError("DATABASE_UNAVAILABLE", `no connection could be had within ${msMax} ms`);

@@ -119,7 +119,7 @@ export class Disturbances {
         `select pg_terminate_backend(pid) from (
            select pid from pg_stat_activity
            where datname = current_database() and backend_type = 'client backend' and application_name <> 'stress admin'
-             -- Not while it is still starting: it has no name yet, and nobody who would hear of its end.
+             -- Not while it is still starting: it has no name yet, and may be the admin's.
              and backend_start < clock_timestamp() - interval '100 ms'
            order by random() limit 1
          ) any_session`,
