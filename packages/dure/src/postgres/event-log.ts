@@ -92,14 +92,11 @@ export function postgresTransport(options: PostgresTransportOptions): EventLog {
     check: () => checkSchema({ pool, schema: schemaName }),
     async publish(messages, { fences, signal }) {
       if (messages.length === 0) return [];
-      const bounds = { msMax, signal };
-      const { rows } = await queryWithin(
-        options.pool,
-        sql.append,
-        appendParams(messages, fences),
-        bounds,
-      ).catch(rethrowTranslated);
-      const partitions = (rows[0]?.["partitions"] ?? []) as readonly number[];
+      const params = appendParams(messages, fences);
+      const { rows } = await queryWithin(options.pool, sql.append, params, { msMax, signal }).catch(
+        rethrowTranslated,
+      );
+      const partitions = partitionsOf(rows[0]);
       for (const wake of wakers) wake(partitions);
       notifications.tell(partitions.map(String));
       return messages.map(() => ({ kind: "accepted" }) as const);
@@ -121,14 +118,13 @@ export function postgresTransport(options: PostgresTransportOptions): EventLog {
           stopListening();
         },
       });
-      const wake = (news?: readonly number[]): void => subscription.wake(news);
+      const wake = (news?: readonly number[]) => subscription.wake(news);
       wakers.add(wake);
       const stopListening = notifications.listen((subjects) => wake(subjects?.map(Number)));
       return subscription;
     },
     async lag() {
-      const { rows } = await pool.query(sql.lag);
-      return rows.map(lagFromRow);
+      return (await pool.query(sql.lag)).rows.map(lagFromRow);
     },
     close: () => notifications.close(),
   };
@@ -146,6 +142,11 @@ function logCare(
   const alerts = createAlerts(parts.logger);
   const care = { ...parts, keepMs: retentionMs, isArchived: false, alerts };
   return { retentionMs, maintain: () => carePartitions({ ...care, table: "log_message" }) };
+}
+
+/** Those in which a publication has put something. */
+function partitionsOf(row: Readonly<Record<string, unknown>> | undefined): readonly number[] {
+  return (row?.["partitions"] ?? []) as readonly number[]; // smallint[], as log_publish returns it
 }
 
 function lagFromRow(row: Readonly<Record<string, unknown>>): GroupLag {

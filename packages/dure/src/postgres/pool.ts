@@ -141,12 +141,13 @@ export async function queryWithin(
 
 async function connectWithin(pool: PostgresPool, msMax: number): Promise<PostgresClient> {
   const connecting = connectHeard(pool);
-  if (await settledWithin(connecting, msMax)) return connecting;
-  connecting.then(
-    (client) => {
-      client.off("error", ignoreLoss);
-      client.release();
-    },
+  const unheard = connecting.then((client) => {
+    client.off("error", ignoreLoss);
+    return client;
+  });
+  if (await settledWithin(unheard, msMax)) return unheard;
+  unheard.then(
+    (client) => client.release(),
     () => undefined,
   );
   throw new DureError("DATABASE_UNAVAILABLE", `no connection could be had within ${msMax} ms`);

@@ -19,21 +19,26 @@ import type { ChildPlan } from "./service-child.ts";
 
 /** Every statement that a relay's process runs until its outbox is empty; how often each is run at least. */
 const statements = {
-  "dure:outbox.last-positions": 5,
+  "dure:outbox.positions": 5,
   "dure:claim.heartbeat": 2,
   "dure:outbox.cursors": 1,
   "dure:outbox.parked-keys": 1,
   "dure:outbox.writers": 1,
   "dure:outbox.read": 5,
-  "dure:parked.due": 1,
+  "dure:outbox.due": 1,
   "dure:log.append": 5,
   "dure:outbox.advance": 5,
   "dure:notify": 1,
   "dure:notify.server-process": 1,
+  "dure:admin.oldest-pending": 1,
+  "dure:maintenance.count": 1,
   "dure:maintenance.create": 1,
   "dure:maintenance.days": 1,
   "dure:maintenance.expired": 1,
   "dure:maintenance.prune-inbox": 1,
+  "dure:maintenance.rest-is-expired": 1,
+  "dure:maintenance.set-back-shards": 1,
+  "dure:maintenance.waiting-for-archive": 1,
   listen: 1,
   select: 1,
 } as const;
