@@ -109,11 +109,12 @@ async function consume(
   let count = 0;
   let halfAt = 0;
   dure.on(Measured, { group }, async (message, tx) => {
-    await tx.query("insert into consumed (consumer, message_id, data) values ($1, $2, $3)", [
-      group,
-      message.id,
-      message.data.text,
-    ]);
+    // Prepared, as the yardstick's insert is.
+    await tx.client.query({
+      name: "consume",
+      text: "insert into consumed (consumer, message_id, data) values ($1, $2, $3)",
+      values: [group, message.id, message.data.text],
+    });
     count += 1;
     if (count === half) halfAt = performance.now();
   });

@@ -365,11 +365,12 @@ end
 $$;
 
 -- First statement of an inbox transaction: the dedup records (which wait for a rival's transaction to end), then,
--- with a new snapshot, what that rival may have parked, and which of the linked messages are known. A tombstone is
--- recorded where nothing of its id has come; the event itself takes over its record and is new.
+-- with a new snapshot, what that rival may have parked, and which of the linked messages are unknown. A tombstone is
+-- recorded where nothing of its id has come; the event itself takes over its record and is new. The answer names
+-- what is not as usual (seen before, unknown), so that it is short.
 create function inbox_receive(
   p_consumer text, p_ids text[], p_topics text[], p_keys text[], p_previous text[], p_tombstones boolean[]
-) returns table (fresh text[], parked text[], known text[], tombstoned text[])
+) returns table (seen text[], parked text[], unknown text[], tombstoned text[])
 language plpgsql volatile
 set search_path from current
 as $$
@@ -384,9 +385,10 @@ begin
       where i.is_tombstone and not excluded.is_tombstone
     returning i.message_id, i.is_tombstone
   )
-  select coalesce(array_agg(r.message_id) filter (where not r.is_tombstone), '{}'),
-    coalesce(array_agg(r.message_id) filter (where r.is_tombstone), '{}')
-  into fresh, tombstoned from recorded r;
+  select
+    coalesce((select array_agg(i) from unnest(p_ids) i where i not in (select r.message_id from recorded r)), '{}'),
+    coalesce((select array_agg(r.message_id) from recorded r where r.is_tombstone), '{}')
+  into seen, tombstoned;
   select coalesce(array_agg(k.topic || chr(31) || k.key), '{}') into parked
   from (select distinct topic, key from unnest(p_topics, p_keys) as d (topic, key)) k
   -- One look into the index for each key, however many messages wait behind it.
@@ -395,9 +397,10 @@ begin
     where m.side = 'consumer' and m.consumer = p_consumer and m.topic = k.topic and m.key = k.key and m.blocks_key
     limit 1
   ) blocking;
-  select coalesce(array_agg(i.message_id), '{}') into known
-  from inbox_message i
-  where i.consumer = p_consumer and i.message_id = any (p_previous);
+  select coalesce(array_agg(p), '{}') into unknown from unnest(p_previous) p
+  where p not in (
+    select i.message_id from inbox_message i where i.consumer = p_consumer and i.message_id = any (p_previous)
+  );
   return next;
 end
 $$;

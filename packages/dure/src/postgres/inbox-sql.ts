@@ -16,7 +16,7 @@ export interface InboxSql {
 export function inboxSql(schema: string): InboxSql {
   const columns = "id::text, message::text, attempts, shard";
   return {
-    receive: `/* dure:inbox.receive */ select fresh, parked, known, tombstoned from ${schema}.inbox_receive($1, $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[])`,
+    receive: `/* dure:inbox.receive */ select seen, parked, unknown, tombstoned from ${schema}.inbox_receive($1, $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[])`,
     beginBatch: `/* dure:inbox.begin-batch */
       with begun_before as (
         select from ${schema}.inbox_attempt where consumer = $1 and message_id = any ($2::text[]) limit 1

@@ -10,19 +10,21 @@ export function postgresInboxStore(pool: PostgresPool, schema: string): InboxSto
       const previous = batch.flatMap(({ link }) =>
         link.kind === "after" ? [link.previousId] : [],
       );
+      const ids = batch.map((message) => message.id);
       const { rows } = await tx.query(sql.receive, [
         consumer,
-        batch.map((message) => message.id),
+        ids,
         batch.map((message) => message.topic),
         batch.map((message) => message.key),
         previous,
         batch.map((message) => message.tombstone === true),
       ]);
+      const tombstoned = textSet(rows[0]?.["tombstoned"]);
       return {
-        fresh: textSet(rows[0]?.["fresh"]),
+        fresh: new Set(ids).difference(textSet(rows[0]?.["seen"])).difference(tombstoned),
         parkedKeys: textSet(rows[0]?.["parked"]),
-        known: textSet(rows[0]?.["known"]),
-        tombstoned: textSet(rows[0]?.["tombstoned"]),
+        known: new Set(previous).difference(textSet(rows[0]?.["unknown"])),
+        tombstoned,
       };
     },
     async beginBatch(consumer, messageIds) {
