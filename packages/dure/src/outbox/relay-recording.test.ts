@@ -16,10 +16,12 @@ interface Write {
 function createRecording() {
   const clock = manualClock();
   const writes: Write[] = [];
+  const settled: Settlement[] = [];
   let failures = 0;
   const recording = new RelayRecording({
     clock,
-    write(advances) {
+    write(advances, settlement) {
+      settled.push(settlement);
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       writes.push({ lows: advances.map(({ low }) => low), end: resolve, fail: reject });
       return promise;
@@ -29,7 +31,7 @@ function createRecording() {
   const turn = async (): Promise<void> => {
     for (let count = 0; count < 20; count += 1) await Promise.resolve();
   };
-  return { clock, writes, recording, turn, failures: () => failures };
+  return { clock, writes, settled, recording, turn, failures: () => failures };
 }
 
 describe("a relay's recording", () => {
@@ -61,7 +63,7 @@ describe("a relay's recording", () => {
 
   it("writes what is added while a settlement is written, and after it", async () => {
     const { writes, recording, turn } = createRecording();
-    await recording.begin(nothing);
+    await recording.begin([], nothing);
     recording.add([advance(1, 5)]);
     writes[0]?.end();
     await turn();
@@ -70,6 +72,24 @@ describe("a relay's recording", () => {
     await recording.settled();
     recording.add([advance(1, 6)]);
     expect(writes.map(({ lows }) => lows)).toEqual([[], [5], [6]]);
+  });
+
+  it("writes a settlement and the progress that came with it in one record, never the progress before it", async () => {
+    const { writes, settled, recording, turn } = createRecording();
+    const settlement: Settlement = { parked: [], resolved: ["1"], failed: [] };
+    await recording.begin([advance(1, 4)], settlement);
+    expect(writes.map(({ lows }) => lows)).toEqual([[4]]);
+    expect(settled).toEqual([settlement]);
+    writes[0]?.end();
+    await turn();
+    recording.add([advance(1, 5)]);
+    const begun = recording.begin([advance(1, 6)], settlement);
+    await turn();
+    expect(writes.map(({ lows }) => lows)).toEqual([[4], [5]]);
+    writes[1]?.end();
+    await begun;
+    expect(writes.map(({ lows }) => lows)).toEqual([[4], [5], [6]]);
+    expect(settled[2]).toEqual(settlement);
   });
 
   it("tells a failure once, and goes on with what comes then", async () => {

@@ -42,11 +42,12 @@ export class RelayRecording {
   }
 
   /**
-   * Begins to record what is pending and this with it, when the record before is written.
+   * Begins to record this, in one transaction and with what is pending, when the record before is written.
    * @throws what that one failed with
    */
-  async begin(settlement: Settlement): Promise<void> {
+  async begin(advances: readonly ShardAdvance[], settlement: Settlement): Promise<void> {
     await this.settled();
+    for (const advance of advances) this.#pending.set(advance.shard, advance);
     this.#run(this.#parts.write(this.#take(), settlement));
   }
 

@@ -214,10 +214,11 @@ export class Relay {
     const settlement = await this.#sending.send(found, due);
     const { advances, isMore } = this.#progress(requests, found);
     const { parked, resolved, failed } = settlement;
-    this.#recording.add(advances);
     const isTouched = parked.length + resolved.length + failed.length > 0;
-    // A backlog does not run further ahead of what is recorded than by one look.
-    if (isTouched || isMore) await this.#recording.begin(settlement);
+    // What is parked counts as done: the two are recorded in one transaction, or an event would be lost between
+    // them. And a backlog does not run further ahead of what is recorded than by one look.
+    if (isTouched || isMore) await this.#recording.begin(advances, settlement);
+    else this.#recording.add(advances);
     // The next look must not find again what this one has settled.
     if (isTouched) await this.#recording.settled();
     const hasGaps = [...shards.values()].some((owned) => owned.progress.hasGaps);
