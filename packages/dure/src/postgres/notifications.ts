@@ -173,6 +173,8 @@ export class Notifications {
     });
     if (await this.#isShared(client, signal)) return this.#report("polling");
     await answered(client.query(`listen ${this.#channel}`));
+    // What was told before we listened is found by looking now.
+    for (const listener of this.#listeners) listener();
     let isFirst = true;
     while (!signal.aborted) {
       const arrives = await this.#selfTest(arrivals, signal);
