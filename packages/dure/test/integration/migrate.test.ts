@@ -216,7 +216,7 @@ async function dumpSchema(pool: pg.Pool): Promise<string> {
   const views = await text(`
     select format(E'create view %I as\\n%s', relname, pg_get_viewdef(oid)) as text from pg_class where ${ours} and relkind = 'v' order by relname`);
   const functions = await text(`
-    select pg_get_functiondef(oid) || ';' as text from pg_proc where pronamespace = 'dure'::regnamespace order by proname`);
+    select pg_get_functiondef(oid) || ';' as text from pg_proc where pronamespace = 'dure'::regnamespace order by proname, pg_get_function_identity_arguments(oid)`);
   const header =
     "-- What sql/0001 to the last make of an empty schema. Written by test/integration/migrate.test.ts; not applied.";
   return `${[header, ...tables, ...constraints, ...indexes, ...sequences, ...views, ...functions].join("\n\n")}\n`;
