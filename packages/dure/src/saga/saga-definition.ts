@@ -1,7 +1,8 @@
 import type { RetryPolicy } from "../core/backoff.ts";
 import type { AnyEventDefinition, EventToWrite } from "../core/event.ts";
+import type { ServiceTransaction } from "../core/service-transaction.ts";
 import type { StandardSchema } from "../core/standard-schema.ts";
-import type { Statement, TransactionHandle } from "../core/transaction.ts";
+import type { Statement } from "../core/transaction.ts";
 
 /** What a step is told of the call that it is to make. */
 export interface StepCall {
@@ -59,7 +60,7 @@ export type StepAction<Context extends StepContext | CompensationContext> =
   /** Code in a transaction of this service's database: it commits together with the journal record. */
   | {
       readonly kind: "local";
-      readonly run: (context: Context & { readonly tx: TransactionHandle }) => Promise<unknown>;
+      readonly run: (context: Context & { readonly tx: ServiceTransaction }) => Promise<unknown>;
     }
   /** One statement, which commits together with the journal record in one round trip. Its result is nothing. */
   | { readonly kind: "statement"; readonly statement: (context: Context) => Statement }
@@ -124,8 +125,27 @@ export interface AnySagaDefinition {
   readonly output: (context: SagaContext) => unknown;
 }
 
-/** A saga as a value: what it takes, its steps, and what it comes to. Made by {@link saga}. */
-export interface SagaDefinition<Input = unknown, Output = unknown> extends AnySagaDefinition {
+/**
+ * A saga as a value: what it takes, its steps, and what it comes to. Made by {@link saga}.
+ *
+ * `Client` is what its local steps expect of `tx.client`; a definition fits a service of that client, and one
+ * that expects nothing fits any. `never` stands for whichever.
+ */
+export interface SagaDefinition<
+  Input = unknown,
+  Output = unknown,
+  Client = never,
+> extends AnySagaDefinition {
   readonly schema: StandardSchema<Input, unknown>;
   readonly output: (context: SagaContext) => Output;
+  /** Exists in types only. */
+  readonly clientType?: (client: Client) => void;
 }
+
+/** What a saga of this definition is started with. */
+export type SagaInput<Definition> =
+  Definition extends SagaDefinition<infer Input, infer _Output> ? Input : never;
+
+/** What a completed saga of this definition comes to. */
+export type SagaOutput<Definition> =
+  Definition extends SagaDefinition<infer _Input, infer Output> ? Output : never;
