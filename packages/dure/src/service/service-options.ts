@@ -33,14 +33,14 @@ export interface DureOptions<Client = unknown> {
   /** All events that the service knows. Given: a message of another type on a subscribed topic is a dead letter at once. */
   readonly contracts?: readonly AnyEventDefinition[];
   /** The sagas that this process drives. */
-  readonly sagas?: SagaOptions;
+  readonly sagas?: DrivenSagas;
   readonly logger?: Logger;
   readonly clock?: Clock;
   readonly faults?: Faults;
 }
 
 /** What {@link DureOptions.sagas} takes. */
-export interface SagaOptions extends Partial<SagaSettings> {
+export interface DrivenSagas extends Partial<SagaSettings> {
   /** All versions that may still be under way: what no process knows stands still. */
   readonly definitions: readonly AnySagaDefinition[];
 }
@@ -143,7 +143,7 @@ export function readOptions(options: DureOptions): DureSettings {
   };
 }
 
-function readSagaOptions(options: SagaOptions | undefined, problems: string[]): SagaSettings {
+function readSagaOptions(options: DrivenSagas | undefined, problems: string[]): SagaSettings {
   const { definitions, ...given } = options ?? { definitions: [] };
   if (!Array.isArray(definitions)) problems.push("sagas.definitions: must be a list");
   unknownKeys("sagas.", given, ["concurrency", "leaseMs", "pollMs"], problems);
