@@ -40,7 +40,8 @@ async function acquireAndExpire(resource: string, owner: string): Promise<HeldLo
 async function tryAllChanges(claim: HeldLock): Promise<readonly string[]> {
   const changes = ["confirm", "renew", "verify", "release"] as const;
   const kinds: string[] = [];
-  for (const change of changes) kinds.push(await run(async (tx) => (await locks[change](tx, claim)).kind));
+  for (const change of changes)
+    kinds.push(await run(async (tx) => (await locks[change](tx, claim)).kind));
   return kinds;
 }
 
