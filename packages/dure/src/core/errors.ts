@@ -38,6 +38,7 @@ export const errorCodes = [
   "TOO_MANY_KEYS",
   "TRANSACTION_ENDED",
   "UNKNOWN_MESSAGE_TYPE",
+  "VERSION_CONFLICT",
 ] as const;
 
 /** A member of {@link errorCodes}. */
