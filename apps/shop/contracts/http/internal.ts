@@ -55,13 +55,17 @@ export const StockPage = z.object({
   next: z.string().optional(),
 });
 
-/** `GET /internal/reservations` of inventory, paged by order id; one row per order and product. */
+/**
+ * `GET /internal/reservations` of inventory, paged by order id; one row per order and product. Of
+ * `quantity` sold pieces `restocked` came back; when all of them have, the row is RELEASED.
+ */
 export const ReservationsPage = z.object({
   reservations: z.array(
     z.object({
       orderId: z.string(),
       productId: z.string(),
       quantity: z.int(),
+      restocked: z.int(),
       status: z.enum(["RESERVED", "CONFIRMED", "RELEASED"]),
     }),
   ),
