@@ -1,7 +1,9 @@
 import type { MessageContext } from "dure";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { createHash } from "node:crypto";
+import type { z } from "zod";
 import { fencingTokenHeader } from "../contracts/http/step.ts";
+import type { StepContract } from "../contracts/http/step.ts";
 import { compensatedKeyOf } from "./compensates.ts";
 import { idempotencyKeyOf } from "./idempotency-key.ts";
 import { toTraceparent } from "./trace-context.ts";
@@ -53,4 +55,21 @@ export function replyWith<Body>(
 ): Body {
   if (isReplayed) void reply.header("idempotent-replayed", "true");
   return body;
+}
+
+/** What a step's route validates and documents. */
+export interface StepSchema<Body, Answer> {
+  readonly tags: string[];
+  readonly summary: string;
+  readonly body: z.ZodType<Body>;
+  readonly response: { readonly 200: z.ZodType<Answer> };
+}
+
+/** The schema of a step's route, from its contract. */
+export function stepSchemaOf<Body, Answer>(
+  contract: StepContract<Body, Answer>,
+  summary: string,
+): StepSchema<Body, Answer> {
+  const response = { 200: contract.answer.describe("What it came to") };
+  return { tags: ["steps"], summary, body: contract.body, response };
 }

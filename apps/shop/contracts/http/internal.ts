@@ -28,13 +28,22 @@ export const TimelineEntry = z.object({
 /** `GET /internal/timeline/:orderId` of every service. */
 export const TimelinePart = z.object({ entries: z.array(TimelineEntry) });
 
-/** `GET /internal/payments` of payment. */
+/**
+ * `GET /internal/payments` of payment. The status says where the money stands that was taken: held
+ * money is PROCESSING, held money that was let go of FAILED, and REFUNDED is only what went back in
+ * full. The other figures are what the provider has acknowledged; captured + charged − refunded is
+ * what the customer has paid in the end.
+ */
 export const PaymentsPage = z.object({
   payments: z.array(
     z.object({
       orderId: z.string(),
       amount: z.int(),
       refunded: z.int(),
+      authorized: z.int(),
+      captured: z.int(),
+      charged: z.int(),
+      voided: z.int(),
       status: z.enum(["PROCESSING", "COMPLETED", "FAILED", "REFUNDING", "REFUNDED"]),
     }),
   ),
