@@ -28,6 +28,9 @@ export const TimelineEntry = z.object({
 /** `GET /internal/timeline/:orderId` of every service. */
 export const TimelinePart = z.object({ entries: z.array(TimelineEntry) });
 
+/** Nothing, in the answer of an instance that does not know the figure yet. */
+const movedSchema = z.int().default(0);
+
 /**
  * `GET /internal/payments` of payment. The status says where the money stands that was taken: held
  * money is PROCESSING, held money that was let go of FAILED, and REFUNDED is only what went back in
@@ -40,10 +43,10 @@ export const PaymentsPage = z.object({
       orderId: z.string(),
       amount: z.int(),
       refunded: z.int(),
-      authorized: z.int(),
-      captured: z.int(),
-      charged: z.int(),
-      voided: z.int(),
+      authorized: movedSchema,
+      captured: movedSchema,
+      charged: movedSchema,
+      voided: movedSchema,
       status: z.enum(["PROCESSING", "COMPLETED", "FAILED", "REFUNDING", "REFUNDED"]),
     }),
   ),
@@ -74,7 +77,7 @@ export const ReservationsPage = z.object({
       orderId: z.string(),
       productId: z.string(),
       quantity: z.int(),
-      restocked: z.int(),
+      restocked: movedSchema,
       status: z.enum(["RESERVED", "CONFIRMED", "RELEASED"]),
     }),
   ),
