@@ -12,17 +12,25 @@ export type ProblemCode =
   | "VERSION_CONFLICT"
   | "ORDER_NEEDS_ATTENTION"
   | "STEP_COMPENSATED"
+  | "OUT_OF_STOCK"
+  | "HELD_BY_ANOTHER_ORDER"
+  | "UNKNOWN_PRODUCT"
+  | "RESERVATION_EXPIRED"
+  | "DELIVERY_REFUSED"
   | "PAYLOAD_TOO_LARGE"
   | "UNSUPPORTED_MEDIA_TYPE"
   | "IDEMPOTENCY_KEY_REUSED"
   | "AMOUNT_TOO_LARGE"
   | "NO_MATCHING_PURCHASE"
+  | "PAYMENT_DECLINED"
+  | "INSUFFICIENT_FUNDS"
   | "PAYMENT_FLOW_NOT_SUPPORTED"
   | "RATE_LIMITED"
   | "INTERNAL"
   | "NOT_IMPLEMENTED"
   | "PROVIDER_THROTTLED"
-  | "NOT_READY";
+  | "NOT_READY"
+  | "OUTCOME_UNKNOWN";
 
 /** The status and the title that belong to a code, for good. */
 export interface ProblemKind {
@@ -44,17 +52,25 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   VERSION_CONFLICT: { status: 409, title: "Someone else changed it first" },
   ORDER_NEEDS_ATTENTION: { status: 409, title: "The order waits for an operator" },
   STEP_COMPENSATED: { status: 409, title: "The step was compensated before it ran" },
+  OUT_OF_STOCK: { status: 409, title: "There are not enough pieces" },
+  HELD_BY_ANOTHER_ORDER: { status: 409, title: "Other orders hold the pieces" },
+  UNKNOWN_PRODUCT: { status: 409, title: "There is no such product" },
+  RESERVATION_EXPIRED: { status: 409, title: "The reservation is not held any more" },
+  DELIVERY_REFUSED: { status: 409, title: "The carrier refuses for good" },
   PAYLOAD_TOO_LARGE: { status: 413, title: "The request is too large" },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, title: "The body must be application/json" },
   IDEMPOTENCY_KEY_REUSED: { status: 422, title: "The key was used for another request" },
   AMOUNT_TOO_LARGE: { status: 422, title: "The amount is too large" },
   NO_MATCHING_PURCHASE: { status: 422, title: "No purchase covers the return" },
+  PAYMENT_DECLINED: { status: 422, title: "The card was declined" },
+  INSUFFICIENT_FUNDS: { status: 422, title: "The card's account has too little money" },
   PAYMENT_FLOW_NOT_SUPPORTED: { status: 422, title: "The payment flow is not supported" },
   RATE_LIMITED: { status: 429, title: "Too many requests" },
   INTERNAL: { status: 500, title: "Something went wrong on our side" },
   NOT_IMPLEMENTED: { status: 501, title: "Not implemented yet" },
   PROVIDER_THROTTLED: { status: 503, title: "The payment provider takes no more requests" },
   NOT_READY: { status: 503, title: "The service is not ready" },
+  OUTCOME_UNKNOWN: { status: 504, title: "It was begun, and how it ends is not known yet" },
 };
 
 /** One thing that is wrong with a request, and where. */

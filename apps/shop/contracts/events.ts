@@ -98,6 +98,13 @@ export const StockReleased = event("stock.released", {
   key: byOrder,
 });
 
+/** The saga held its pieces for too long: they are available again, and a confirmation is refused. */
+export const StockReservationExpired = event("stock.reservation-expired", {
+  version: 1,
+  schema: z.object(checkout),
+  key: byOrder,
+});
+
 /**
  * The quantities of these products changed; caches drop what they have of them. On a topic of its own:
  * the services of the checkout need not read past it. Its order matters to nobody.
@@ -134,6 +141,7 @@ export const shopEvents: readonly AnyEventDefinition[] = [
   StockReserved,
   StockReservationFailed,
   StockReleased,
+  StockReservationExpired,
   StockChanged,
   DeliveryStarted,
   DeliveryFailed,

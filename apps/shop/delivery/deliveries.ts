@@ -16,6 +16,8 @@ export interface ClaimedDelivery {
   readonly key: string;
   readonly attempt: number;
   readonly context: MessageContext;
+  /** Nobody waits for events of it. */
+  readonly isOrchestrated: boolean;
 }
 
 /** What the desk of deliveries works with. */
@@ -47,13 +49,13 @@ export function createDeliveryDesk(options: DeliveryDeskOptions): DeliveryDesk {
   const { pool, dure, carrier, clock } = options;
 
   async function settle(delivery: ClaimedDelivery, outcome: CarrierOutcome): Promise<void> {
-    const { id, orderId, sagaId, deliveryId, context } = delivery;
+    const { id, orderId, sagaId, deliveryId, context, isOrchestrated } = delivery;
     const status = statusAfter(outcome);
     const reason = status === "REFUSED" ? "DELIVERY_REFUSED" : null;
     await dure.transaction(
       async (tx) => {
         const { rowCount } = await tx.query(sql.settleDelivery, [status, reason, id]);
-        if (rowCount === 0) return;
+        if (rowCount === 0 || isOrchestrated) return;
         if (reason === null) tx.emit(DeliveryStarted, { orderId, sagaId, deliveryId });
         else tx.emit(DeliveryFailed, { orderId, sagaId, reason });
       },
@@ -82,7 +84,8 @@ export function createDeliveryDesk(options: DeliveryDeskOptions): DeliveryDesk {
   };
 }
 
-interface ClaimRow {
+/** A delivery's row, of a claim or of a step. */
+export interface ClaimRow {
   readonly id: string;
   readonly order_id: string;
   readonly delivery_id: string;
@@ -93,9 +96,11 @@ interface ClaimRow {
   readonly causation_id: string | null;
   readonly traceparent: string | null;
   readonly tracestate: string | null;
+  readonly is_orchestrated: boolean;
 }
 
-function claimedFrom(row: ClaimRow): ClaimedDelivery {
+/** The delivery of a row. */
+export function claimedFrom(row: ClaimRow): ClaimedDelivery {
   return {
     id: row.id,
     orderId: row.order_id,
@@ -103,6 +108,7 @@ function claimedFrom(row: ClaimRow): ClaimedDelivery {
     sagaId: row.saga_id,
     key: row.idempotency_key,
     attempt: row.attempt_count,
+    isOrchestrated: row.is_orchestrated,
     context: {
       correlationId: row.correlation_id ?? undefined,
       causationId: row.causation_id ?? undefined,

@@ -6,6 +6,35 @@ insert into deliveries (order_id, delivery_id, saga_id, user_id, idempotency_key
 values ($1, $2, $3, $4, $5, 'PENDING', $6, $7, $8, $9)
 on conflict (order_id) do nothing`;
 
+/** The same for a saga's step, whose request has some time to ask the carrier itself. */
+export const insertStepDelivery = `
+/* delivery:step.insert */
+insert into deliveries (order_id, delivery_id, saga_id, user_id, idempotency_key, status,
+  is_orchestrated, fencing_token, correlation_id, traceparent, due_at)
+values ($1, $2, $3, $4, $5, 'PENDING', true, $6, $7, $8,
+  clock_timestamp() + $9 * interval '1 millisecond')
+on conflict do nothing`;
+
+/** What a step has begun, in the form of a claim that nobody holds. */
+export const readStepDelivery = `
+/* delivery:step.read */
+select id, order_id, delivery_id, saga_id, idempotency_key, attempt_count, correlation_id,
+  causation_id, traceparent, tracestate, is_orchestrated, status
+from deliveries where order_id = $1 and idempotency_key = $2`;
+
+/** An order's delivery, held until the transaction ends. */
+export const lockDelivery = `
+/* delivery:step.lock */
+select status from deliveries where order_id = $1 for update`;
+
+/** Calls a delivery back. */
+export const stopDelivery = `
+/* delivery:step.stop */
+update deliveries
+set status = 'STOPPED', stopped_at = clock_timestamp(), stop_saga_id = $2, stop_key = $3,
+  updated_at = clock_timestamp()
+where order_id = $1 and status = 'STARTED'`;
+
 /** Takes deliveries that are due, for a time; others skip them meanwhile. */
 export const claimDeliveries = `
 /* delivery:delivery.claim */
@@ -21,7 +50,7 @@ from (
 where delivery.id = due.id
 returning delivery.id, delivery.order_id, delivery.delivery_id, delivery.saga_id,
   delivery.idempotency_key, delivery.attempt_count, delivery.correlation_id,
-  delivery.causation_id, delivery.traceparent, delivery.tracestate`;
+  delivery.causation_id, delivery.traceparent, delivery.tracestate, delivery.is_orchestrated`;
 
 /** Prolongs the claims of what is under way; what was given back stays given back. */
 export const renewClaims = `
@@ -32,8 +61,8 @@ where id = any($2::bigint[]) and claimed_until is not null`;
 /** Only the first answer counts: one from before a take-over finds nothing to change. */
 export const settleDelivery = `
 /* delivery:delivery.settle */
-update deliveries 
-set status = $1, reason = $2, claimed_until = null, updated_at = clock_timestamp()
+update deliveries
+set status = $1, reason = $2, decided_at = clock_timestamp(), claimed_until = null, updated_at = clock_timestamp()
 where id = $3 and status = 'PENDING'`;
 
 /** Gives it back to rest for a while, unless somebody has taken it over meanwhile. */
@@ -53,7 +82,9 @@ where order_id > $1 and status <> 'PENDING' order by order_id limit $2`;
 /** An order's delivery. */
 export const readDelivery = `
 /* delivery:delivery.of-order */
-select delivery_id, saga_id, status, reason, attempt_count, last_error, created_at, updated_at
+select delivery_id, saga_id, status, reason, attempt_count, last_error, created_at,
+  coalesce(decided_at, updated_at) as decided_at, is_orchestrated, idempotency_key, fencing_token,
+  stopped_at, stop_saga_id, stop_key
 from deliveries where order_id = $1`;
 
 /** Deliveries that the carrier has not answered. */

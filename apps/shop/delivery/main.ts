@@ -18,6 +18,8 @@ import { createDeliveryDesk, renewEveryMs } from "./deliveries.ts";
 import { registerHandlers } from "./handlers.ts";
 import { countPendingDeliveries } from "./reports.ts";
 import { registerInternalRoutes } from "./routes.ts";
+import { registerStepRoutes } from "./step-routes.ts";
+import { createDeliverySteps } from "./steps.ts";
 
 /** How many parcels are booked at the same time. */
 const bookingsMax = 16;
@@ -55,6 +57,7 @@ export function startDelivery(
     });
     registerHandlers(dure, () => worker.wake());
     registerInternalRoutes(server.app, pool);
+    registerStepRoutes(server.app, createDeliverySteps({ pool, dure, desk }));
     if (config.demo) registerParticipantFaultsRoute(server.app, faults);
     exposeMessagingMetrics(dure, server.metrics);
     new Gauge({

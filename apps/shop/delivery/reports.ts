@@ -25,18 +25,7 @@ export async function readTimeline(
   orderId: string,
 ): Promise<z.infer<typeof TimelineEntry>[]> {
   const { rows } = await pool.query<DeliveryRow>(sql.readDelivery, [orderId]);
-  return rows.flatMap((row) => {
-    const entry = (at: Date, what: string) => ({
-      at: at.toISOString(),
-      service: "delivery",
-      kind: "delivery" as const,
-      what,
-      detail: detailOf(row),
-    });
-    const asked = entry(row.created_at, "delivery asked for");
-    if (row.status === "PENDING") return [asked];
-    return [asked, entry(row.updated_at, `delivery ${row.status.toLowerCase()}`)];
-  });
+  return rows.flatMap(entriesOf);
 }
 
 /** How many deliveries wait for the carrier. */
@@ -45,11 +34,31 @@ export async function countPendingDeliveries(pool: Pool): Promise<number> {
   return Number(rows[0]?.pending ?? 0);
 }
 
+function entriesOf(row: DeliveryRow): z.infer<typeof TimelineEntry>[] {
+  const { status, is_orchestrated: isOrchestrated, stopped_at: stoppedAt } = row;
+  const entry = (at: Date, what: string, detail = detailOf(row), isStep = isOrchestrated) => ({
+    at: at.toISOString(),
+    service: "delivery",
+    kind: isStep ? ("step" as const) : ("delivery" as const),
+    what,
+    detail,
+  });
+  const asked = entry(row.created_at, "delivery asked for");
+  if (status === "PENDING") return [asked];
+  const decided = entry(row.decided_at, `delivery ${status === "REFUSED" ? "refused" : "started"}`);
+  if (stoppedAt === null) return [asked, decided];
+  const { stop_saga_id: sagaId, stop_key: key } = row;
+  const detail = { sagaId: sagaId ?? "", key: key ?? "", deliveryId: row.delivery_id };
+  return [asked, decided, entry(stoppedAt, "delivery stopped", detail, true)];
+}
+
 function detailOf(row: DeliveryRow): Record<string, string | number> {
   return {
     sagaId: row.saga_id,
     deliveryId: row.delivery_id,
     attempts: row.attempt_count,
+    ...(row.is_orchestrated ? { key: row.idempotency_key } : {}),
+    ...(row.fencing_token === null ? {} : { fencingToken: row.fencing_token }),
     ...(row.reason === null ? {} : { reason: row.reason }),
     ...(row.last_error === null ? {} : { lastError: row.last_error }),
   };
@@ -68,5 +77,11 @@ interface DeliveryRow {
   readonly attempt_count: number;
   readonly last_error: string | null;
   readonly created_at: Date;
-  readonly updated_at: Date;
+  readonly decided_at: Date;
+  readonly is_orchestrated: boolean;
+  readonly idempotency_key: string;
+  readonly fencing_token: string | null;
+  readonly stopped_at: Date | null;
+  readonly stop_saga_id: string | null;
+  readonly stop_key: string | null;
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { decideReservation, sumByProduct } from "./domain.ts";
+import { decideReservation, spreadRestock, sumByProduct } from "./domain.ts";
 
 const levels = new Map([
   ["apple", { available: 5, reserved: 0 }],
@@ -49,4 +49,24 @@ test.each([
   const answer =
     reason === undefined ? { kind: "reserved" } : { kind: "refused", reason, productId };
   expect(decideReservation(wanted, levels)).toEqual(answer);
+});
+
+test("pieces come back from rows in their order, each up to what is left of it, or not at all", () => {
+  const row = (id: string, quantity: number, restocked: number) => ({
+    id,
+    productId: "apple",
+    quantity,
+    restocked,
+    status: "CONFIRMED" as const,
+    isExpired: false,
+  });
+  const sold = [row("1", 3, 1), row("2", 1, 1), row("3", 2, 0)];
+  const wanted = (quantity: number) => [{ productId: "apple", quantity }];
+  expect(spreadRestock(sold, wanted(3))).toEqual([
+    { id: "1", quantity: 2 },
+    { id: "3", quantity: 1 },
+  ]);
+  expect(spreadRestock(sold, wanted(4))).toHaveLength(2);
+  expect(spreadRestock(sold, wanted(5))).toBeUndefined();
+  expect(spreadRestock(sold, [{ productId: "book", quantity: 1 }])).toBeUndefined();
 });

@@ -6,6 +6,12 @@ export interface ProductQuantity {
   readonly quantity: number;
 }
 
+/** Whose stock is moved: the saga owns the reservation, and only it may end it. */
+export interface ReservationOwner {
+  readonly orderId: string;
+  readonly sagaId: string;
+}
+
 /** Where a product's pieces are, apart from those sold. */
 export interface StockLevel {
   readonly available: number;
@@ -22,6 +28,41 @@ export type RefusalReason = Extract<
 export type ReservationAnswer =
   | { readonly kind: "reserved" }
   | { readonly kind: "refused"; readonly reason: RefusalReason; readonly productId: string };
+
+/** One row of what a saga set aside, as it is now. */
+export interface HeldPieces extends ProductQuantity {
+  readonly status: "RESERVED" | "CONFIRMED" | "RELEASED";
+  /** Its time is over, and it is one whose time can be. */
+  readonly isExpired: boolean;
+  /** How many of the sold pieces came back. */
+  readonly restocked: number;
+}
+
+/** Whether all of it is still the saga's to confirm. */
+export function canConfirm(held: readonly HeldPieces[]): boolean {
+  return held.length > 0 && held.every((row) => row.status === "RESERVED" && !row.isExpired);
+}
+
+/**
+ * How many pieces of which sold row come back: rows in their order, each up to what is left of it.
+ * Undefined when they do not cover all that is wanted.
+ */
+export function spreadRestock(
+  sold: readonly (HeldPieces & { readonly id: string })[],
+  wanted: readonly ProductQuantity[],
+): readonly { readonly id: string; readonly quantity: number }[] | undefined {
+  const shares: { readonly id: string; readonly quantity: number }[] = [];
+  for (const { productId, quantity } of wanted) {
+    let missing = quantity;
+    for (const row of sold.filter((each) => each.productId === productId)) {
+      const share = Math.min(missing, row.quantity - row.restocked);
+      if (share > 0) shares.push({ id: row.id, quantity: share });
+      missing -= share;
+    }
+    if (missing > 0) return undefined;
+  }
+  return shares;
+}
 
 /** The lines of an order by product: one that stands on several lines is needed in total. */
 export function sumByProduct(lines: readonly ProductQuantity[]): readonly ProductQuantity[] {

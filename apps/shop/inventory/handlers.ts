@@ -12,9 +12,9 @@ import {
   StockReserved,
 } from "../contracts/events.ts";
 import { stepKeys, sumByProduct } from "./domain.ts";
-import type { ReservationAnswer } from "./domain.ts";
 import { confirm, release, reserve } from "./reservations.ts";
-import type { LockWait } from "./reservations.ts";
+import type { Reservation } from "./reservations.ts";
+import type { LockWait } from "./stock.ts";
 
 type Barrier = ReturnType<typeof postgresParticipantBarrier>;
 
@@ -39,10 +39,11 @@ async function onPaid(
   turn: Turn,
 ): Promise<void> {
   const { orderId, sagaId, userId, items } = data;
+  const key = stepKeys.reserve(sagaId);
+  // Nobody asks again before the goods leave, so this reservation must not run out.
+  const call = { orderId, sagaId, key, canExpire: false };
   const outcome = await barrier
-    .forward<ReservationAnswer>(tx, { key: stepKeys.reserve(sagaId) }, () =>
-      reserve(tx, { orderId, sagaId }, items, turn.wait),
-    )
+    .forward<Reservation>(tx, { key }, () => reserve(tx, call, items, turn.wait))
     .catch((error: unknown) => {
       // The order was undone before its turn came: its money goes back by the same event.
       if (isDureError(error, "STEP_COMPENSATED")) return undefined;

@@ -1,3 +1,4 @@
+import { systemClock } from "dure";
 import { Gauge } from "prom-client";
 import { createAuthenticator } from "../chassis/auth.ts";
 import type { RunningService, ServiceConfig } from "../chassis/config.ts";
@@ -8,14 +9,26 @@ import { createMessaging, exposeMessagingMetrics } from "../chassis/messaging.ts
 import { migrate } from "../chassis/migrate.ts";
 import { startService } from "../chassis/start-service.ts";
 import { shopEvents } from "../contracts/events.ts";
+import { sweepExpiredReservations } from "./expiry-sweep.ts";
 import { registerHandlers } from "./handlers.ts";
 import { registerInternalRoutes } from "./internal-routes.ts";
 import { createProducts } from "./products.ts";
 import { countExpiredReservations } from "./reports.ts";
 import { registerProductRoutes } from "./routes.ts";
+import { registerStepRoutes } from "./step-routes.ts";
+import { createInventorySteps } from "./steps.ts";
+
+/** What may be set otherwise. */
+export interface InventoryOptions {
+  /** How often reservations that ran out are looked for. @defaultValue 5000 */
+  readonly sweepEveryMs?: number;
+}
 
 /** Starts the service that owns stock, reservations and their semantic locks. */
-export function startInventory(config: ServiceConfig): Promise<RunningService> {
+export function startInventory(
+  config: ServiceConfig,
+  { sweepEveryMs: everyMs = 5_000 }: InventoryOptions = {},
+): Promise<RunningService> {
   return startService(config, async (resources) => {
     const { name, databaseUrl: url, poolMax } = config;
     const logger = createLogger({ service: name, level: config.logLevel });
@@ -35,8 +48,9 @@ export function startInventory(config: ServiceConfig): Promise<RunningService> {
     registerHandlers(dure);
     registerProductRoutes(server.app, createProducts(pool, dure));
     registerInternalRoutes(server.app, pool);
+    registerStepRoutes(server.app, createInventorySteps(dure));
     exposeMessagingMetrics(dure, server.metrics);
-    // Nothing sweeps them: while its saga lives, the order may still be delivered.
+    // Of choreographed orders too, which nothing sweeps: their goods may already be on their way.
     new Gauge({
       name: "inventory_expired_reservations",
       help: "Reservations that are still held after their time",
@@ -46,6 +60,14 @@ export function startInventory(config: ServiceConfig): Promise<RunningService> {
       },
     });
     await dure.start();
+    const stopping = new AbortController();
+    const clock = systemClock;
+    const sweep = { pool, dure, clock, logger, everyMs };
+    const sweeping = sweepExpiredReservations(sweep, stopping.signal);
+    resources.defer(() => {
+      stopping.abort();
+      return sweeping;
+    });
     return server;
   });
 }

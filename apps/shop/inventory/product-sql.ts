@@ -42,13 +42,15 @@ from inventory where product_id > $1 order by product_id limit $2`;
 /** Whole orders only: the last order's rows come all or not at all. */
 export const listReservations = `
 /* inventory:reservation.page */
-select order_id, product_id, quantity, status from stock_reservations
+select order_id, product_id, quantity, restocked_quantity,
+  case when restocked_quantity = quantity then 'RELEASED' else status end as status
+from stock_reservations
 where order_id > $1 order by order_id fetch first $2 rows with ties`;
 
 /** What was done for an order, oldest first. */
 export const listHistory = `
 /* inventory:history.of-order */
-select created_at, saga_id, what, reason, product_id
+select created_at, saga_id, what, reason, product_id, step_key, fencing_token, return_id
 from stock_history where order_id = $1 order by id`;
 
 /** Reservations that outlived their time: somebody waits too long. */

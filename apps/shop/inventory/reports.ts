@@ -6,6 +6,7 @@ import type {
   StockPage,
   TimelineEntry,
 } from "../contracts/http/internal.ts";
+import type { HistoryLine } from "./history.ts";
 import * as sql from "./product-sql.ts";
 
 type Page = z.infer<typeof PageQuery>;
@@ -41,6 +42,7 @@ export async function readReservationsPage(
     orderId: row.order_id,
     productId: row.product_id,
     quantity: Number(row.quantity),
+    restocked: Number(row.restocked_quantity),
     status: row.status,
   }));
   const last = reservations.at(-1);
@@ -58,12 +60,15 @@ export async function readTimeline(
   return rows.map((row) => ({
     at: row.created_at.toISOString(),
     service: "inventory",
-    kind: row.what === "RELEASED" ? ("compensation" as const) : ("stock" as const),
+    kind: kindOf(row),
     what: sentences[row.what],
     detail: {
       sagaId: row.saga_id,
       ...(row.reason === null ? {} : { reason: row.reason }),
       ...(row.product_id === null ? {} : { productId: row.product_id }),
+      ...(row.step_key === null ? {} : { key: row.step_key }),
+      ...(row.fencing_token === null ? {} : { fencingToken: row.fencing_token }),
+      ...(row.return_id === null ? {} : { returnId: row.return_id }),
     },
   }));
 }
@@ -79,7 +84,17 @@ const sentences: Readonly<Record<HistoryRow["what"], string>> = {
   REFUSED: "stock reservation refused",
   CONFIRMED: "reservation confirmed",
   RELEASED: "reservation released",
+  CONFIRM_REFUSED: "confirmation refused: the reservation is not held any more",
+  UNCONFIRMED: "confirmation undone",
+  RESTOCKED: "pieces restocked",
+  EXPIRED: "reservation expired",
+  RENEWED: "reservation renewed",
 };
+
+function kindOf({ what, step_key: stepKey }: HistoryRow): "compensation" | "step" | "stock" {
+  if (what === "RELEASED" || what === "UNCONFIRMED") return "compensation";
+  return stepKey === null ? "stock" : "step";
+}
 
 /** bigint columns come as text; the shop's quantities fit numbers. */
 interface StockRow {
@@ -94,13 +109,17 @@ interface ReservationRow {
   readonly order_id: string;
   readonly product_id: string;
   readonly quantity: string;
+  readonly restocked_quantity: string;
   readonly status: "RESERVED" | "CONFIRMED" | "RELEASED";
 }
 
 interface HistoryRow {
   readonly created_at: Date;
   readonly saga_id: string;
-  readonly what: "RESERVED" | "REFUSED" | "CONFIRMED" | "RELEASED";
+  readonly what: HistoryLine;
   readonly reason: string | null;
   readonly product_id: string | null;
+  readonly step_key: string | null;
+  readonly fencing_token: string | null;
+  readonly return_id: string | null;
 }

@@ -1,20 +1,27 @@
-import { PermanentError, RetryableError } from "dure";
+import { PermanentError } from "dure";
 import type { TransactionHandle } from "dure";
 import { decideReservation, stepKeys, sumByProduct } from "./domain.ts";
-import type { ProductQuantity, ReservationAnswer, StockLevel } from "./domain.ts";
+import type { ProductQuantity, ReservationAnswer, ReservationOwner } from "./domain.ts";
+import { noteHistory } from "./history.ts";
+import { columnsOf, lockLevels, move, productIdsOf } from "./stock.ts";
+import type { LockWait } from "./stock.ts";
 import * as sql from "./stock-sql.ts";
 
-/** Whose stock is moved: the saga owns the reservation, and only it may end it. */
-export interface ReservationOwner {
-  readonly orderId: string;
-  readonly sagaId: string;
+/** Whose stock is set aside, by which call, and whether that ends by itself. */
+export interface ReservationCall extends ReservationOwner {
+  readonly key: string;
+  /** Where nobody asks again before the goods leave, it must not. */
+  readonly canExpire: boolean;
+  readonly fencingToken?: string | undefined;
 }
 
-/** Whether a lock is waited for, or given up at once because the transaction has others. */
-export type LockWait = "wait" | "give-up";
+/** A reservation, or why there is none. */
+export type Reservation =
+  | Extract<ReservationAnswer, { readonly kind: "refused" }>
+  | { readonly kind: "reserved"; readonly expiresAt: string };
 
-/** How long a reservation is meant to live. Nothing ends it yet; a gauge counts those beyond. */
-const holdMs = 30 * 60_000;
+/** How long a saga holds what it has set aside, unless it renews or confirms it. */
+export const holdMs: number = 30 * 60_000;
 
 /**
  * Sets everything aside or, when one product does not suffice, nothing. Readers and other orders
@@ -22,22 +29,27 @@ const holdMs = 30 * 60_000;
  */
 export async function reserve(
   tx: TransactionHandle,
-  owner: ReservationOwner,
+  call: ReservationCall,
   lines: readonly ProductQuantity[],
   wait: LockWait,
-): Promise<ReservationAnswer> {
-  const { orderId, sagaId } = owner;
+): Promise<Reservation> {
+  const { orderId, sagaId, key, canExpire, fencingToken } = call;
+  const step = canExpire ? { stepKey: key, fencingToken } : {};
   const wanted = sumByProduct(lines);
   const levels = await lockLevels(tx, productIdsOf(wanted), wait);
   const answer = decideReservation(wanted, levels);
   if (answer.kind === "refused") {
-    await noteHistory(tx, owner, "REFUSED", answer);
+    const { reason, productId } = answer;
+    await noteHistory(tx, call, "REFUSED", { reason, productId, ...step });
     return answer;
   }
   await move(tx, sql.moveToReserved, wanted);
-  const call = [orderId, sagaId, stepKeys.reserve(sagaId), holdMs];
-  await tx.query(sql.insertReservations, [...call, ...columnsOf(wanted)]);
-  return answer;
+  const facts = [orderId, sagaId, key, holdMs, canExpire];
+  const { rows } = await tx.query(sql.insertReservations, [...facts, ...columnsOf(wanted)]);
+  await noteHistory(tx, call, "RESERVED", step);
+  const expiresAt = rows[0]?.["expired_at"];
+  if (!(expiresAt instanceof Date)) throw new Error("inventory:reservation.insert gave no time");
+  return { kind: "reserved", expiresAt: expiresAt.toISOString() };
 }
 
 /**
@@ -97,51 +109,4 @@ async function endReservations(
     productId: String(row["product_id"]),
     quantity: Number(row["quantity"]),
   }));
-}
-
-async function lockLevels(
-  tx: TransactionHandle,
-  productIds: readonly string[],
-  wait: LockWait,
-): Promise<ReadonlyMap<string, StockLevel>> {
-  const text = wait === "wait" ? sql.lockProducts : sql.lockFreeProducts;
-  const { rows } = await tx.query(text, [productIds]);
-  if (wait === "give-up" && rows.length < productIds.length) {
-    throw new RetryableError("a product is another order's at the moment, or unknown");
-  }
-  return new Map(
-    rows.map((row) => [
-      String(row["product_id"]),
-      { available: Number(row["available_quantity"]), reserved: Number(row["reserved_quantity"]) },
-    ]),
-  );
-}
-
-async function move(
-  tx: TransactionHandle,
-  text: string,
-  pieces: readonly ProductQuantity[],
-): Promise<void> {
-  const { rowCount } = await tx.query(text, columnsOf(pieces));
-  if (rowCount === pieces.length) return;
-  // The rows were locked and looked at: only a defect, or a hand in the tables, comes here.
-  throw new PermanentError(`stock moved for ${rowCount ?? 0} of ${pieces.length} products`);
-}
-
-async function noteHistory(
-  tx: TransactionHandle,
-  { orderId, sagaId }: ReservationOwner,
-  what: "REFUSED" | "CONFIRMED" | "RELEASED",
-  why: { readonly reason?: string; readonly productId?: string } = {},
-): Promise<void> {
-  const { reason = null, productId = null } = why;
-  await tx.query(sql.insertHistory, [orderId, sagaId, what, reason, productId]);
-}
-
-function productIdsOf(pieces: readonly ProductQuantity[]): readonly string[] {
-  return pieces.map((piece) => piece.productId);
-}
-
-function columnsOf(pieces: readonly ProductQuantity[]): readonly [readonly string[], number[]] {
-  return [productIdsOf(pieces), pieces.map((piece) => piece.quantity)];
 }

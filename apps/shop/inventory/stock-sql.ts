@@ -40,20 +40,39 @@ set reserved_quantity = stock.reserved_quantity - held.quantity,
 from unnest($1::text[], $2::bigint[]) as held (product_id, quantity)
 where stock.product_id = held.product_id and stock.reserved_quantity >= held.quantity`;
 
-/** Takes the semantic lock of all pieces for the saga, and notes it in the order's history. */
+/** Sold to reserved. */
+export const moveSoldToReserved = `
+/* inventory:stock.unconfirm */
+update inventory as stock
+set sold_quantity = stock.sold_quantity - sold.quantity,
+  reserved_quantity = stock.reserved_quantity + sold.quantity,
+  version = stock.version + 1, updated_at = clock_timestamp()
+from unnest($1::text[], $2::bigint[]) as sold (product_id, quantity)
+where stock.product_id = sold.product_id and stock.sold_quantity >= sold.quantity`;
+
+/** Sold to available. */
+export const moveSoldToAvailable = `
+/* inventory:stock.restock */
+update inventory as stock
+set sold_quantity = stock.sold_quantity - sold.quantity,
+  available_quantity = stock.available_quantity + sold.quantity,
+  version = stock.version + 1, updated_at = clock_timestamp()
+from unnest($1::text[], $2::bigint[]) as sold (product_id, quantity)
+where stock.product_id = sold.product_id and stock.sold_quantity >= sold.quantity`;
+
+/** Takes the semantic lock of all pieces for the saga. */
 export const insertReservations = `
 /* inventory:reservation.insert */
 with call as (
   select $1::text as order_id, $2::text as saga_id, $3::text as key,
-    clock_timestamp() as at, $4::bigint * interval '1 millisecond' as hold
-), noted as (
-  insert into stock_history (order_id, saga_id, what) select order_id, saga_id, 'RESERVED' from call
+    clock_timestamp() as at, $4::bigint * interval '1 millisecond' as hold, $5::boolean as can_expire
 )
 insert into stock_reservations (order_id, product_id, quantity, status, reservation_status,
-  saga_id, lock_acquired_at, idempotency_key, expired_at)
+  saga_id, lock_acquired_at, idempotency_key, expired_at, can_expire)
 select call.order_id, wanted.product_id, wanted.quantity, 'RESERVED', 'RESERVED',
-  call.saga_id, call.at, call.key, call.at + call.hold
-from call, unnest($5::text[], $6::bigint[]) as wanted (product_id, quantity)`;
+  call.saga_id, call.at, call.key, call.at + call.hold, call.can_expire
+from call, unnest($6::text[], $7::bigint[]) as wanted (product_id, quantity)
+returning expired_at`;
 
 /** What a saga reserved for an order. These columns never change, so no lock is needed. */
 export const readReservedProducts = `
@@ -73,5 +92,6 @@ returning product_id, quantity`;
 /** One line of the order's history. */
 export const insertHistory = `
 /* inventory:history.insert */
-insert into stock_history (order_id, saga_id, what, reason, product_id)
-values ($1, $2, $3, $4, $5)`;
+insert into stock_history (order_id, saga_id, what, reason, product_id, step_key, fencing_token,
+  return_id)
+values ($1, $2, $3, $4, $5, $6, $7, $8)`;

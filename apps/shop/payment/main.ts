@@ -9,8 +9,9 @@ import { startService } from "../chassis/start-service.ts";
 import { shopEvents } from "../contracts/events.ts";
 import { registerHandlers } from "./handlers.ts";
 import { registerRoutes } from "./routes.ts";
-import { startWorker } from "./start-worker.ts";
-import type { PaymentOptions } from "./start-worker.ts";
+import { startProviderSide } from "./start-provider-side.ts";
+import type { PaymentOptions } from "./start-provider-side.ts";
+import { registerStepRoutes } from "./step-routes.ts";
 import { exposeWaitingPayments } from "./waiting-metric.ts";
 
 /**
@@ -42,7 +43,9 @@ export function startPayment(
     exposeWaitingPayments(pool, server.metrics);
     registerRoutes(server.app, pool);
 
-    const worker = startWorker({ config, pool, dure, logger, resources, options });
+    const side = { config, pool, dure, logger, resources, options };
+    const { worker, steps } = startProviderSide(side);
+    registerStepRoutes(server.app, steps);
     registerHandlers(dure, () => worker.wake());
     await dure.start();
     return server;

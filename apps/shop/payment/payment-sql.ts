@@ -112,11 +112,12 @@ from payments where pending_operation is not null`;
 /** A page of payments after the order $1. */
 export const listPayments = `
 /* payment:page */
-select order_id, amount, coalesce(refunded_amount, 0) as refunded_amount, status
+select order_id, amount, coalesce(refunded_amount, 0) as refunded_amount, status, flow,
+  authorized_amount, captured_amount, charged_amount, voided_amount
 from payments where $1::text is null or order_id > $1 order by order_id limit $2`;
 
 /** What happened to one order's payment. */
 export const listHistory = `
 /* payment:timeline */
-select what, is_compensation, detail, created_at
+select what, is_compensation, is_step, detail, created_at
 from payment_history where order_id = $1 order by id`;

@@ -8,6 +8,7 @@ import { providerAnswerSchema } from "../contracts/http/provider.ts";
 import type { ProviderAnswer } from "../contracts/http/provider.ts";
 import type { ClaimedPayment } from "./claimed-payment.ts";
 import type { ProviderOutcome } from "./domain.ts";
+import type { StepOperation } from "./step-operation.ts";
 
 /** How payment asks the provider. */
 export interface ProviderClient {
@@ -17,6 +18,8 @@ export interface ProviderClient {
    * operation of a saga has one key.
    */
   perform(payment: ClaimedPayment): Promise<ProviderOutcome>;
+  /** The same for what a step asks. */
+  performStep(operation: StepOperation): Promise<ProviderOutcome>;
   close(): Promise<void>;
 }
 
@@ -38,26 +41,32 @@ export function createProviderClient(options: ProviderClientOptions): ProviderCl
     retries: 0,
     connectionsMax,
   });
+
+  async function send(request: ProviderRequest, context: CallContext): Promise<ProviderOutcome> {
+    try {
+      const schema = providerAnswerSchema;
+      return outcomeOf(await peer.ask({ ...request, method: "POST", schema, context }));
+    } catch (error) {
+      if (error instanceof PeerError) return outcomeOfError(error);
+      throw error;
+    }
+  }
+
   return {
-    async perform(payment) {
-      try {
-        const answer = await peer.ask({
-          ...requestFor(payment),
-          method: "POST",
-          schema: providerAnswerSchema,
-          context: contextOf(payment),
-        });
-        return outcomeOf(answer);
-      } catch (error) {
-        if (error instanceof PeerError) return outcomeOfError(error);
-        throw error;
-      }
-    },
+    perform: (payment) => send(requestFor(payment), contextOf(payment)),
+    performStep: (operation) => send(requestForStep(operation), operation.context),
     close: () => peer.close(),
   };
 }
 
-function requestFor(payment: ClaimedPayment) {
+interface ProviderRequest {
+  readonly path: string;
+  readonly idempotencyKey: string;
+  readonly compensates?: string;
+  readonly body: unknown;
+}
+
+function requestFor(payment: ClaimedPayment): ProviderRequest {
   const { orderId, amount, currency, chargeKey, refundKey } = payment;
   const money = { orderId, amount, currency };
   if (payment.pending === "charge") {
@@ -69,6 +78,21 @@ function requestFor(payment: ClaimedPayment) {
   }
   // One request for both: the provider gives back what was taken, and refuses what is still to come.
   return { path: "/refund", idempotencyKey: refundKey, compensates: chargeKey, body: money };
+}
+
+function requestForStep(operation: StepOperation): ProviderRequest {
+  const { kind, key: idempotencyKey, orderId, amount, currency, forwardKey } = operation;
+  const money = { orderId, amount, currency };
+  const path = `/${kind}`;
+  if (kind === "authorize" || kind === "charge") {
+    return { path, idempotencyKey, body: { ...money, token: operation.cardToken } };
+  }
+  if (forwardKey === undefined) throw new Error(`${idempotencyKey}: a ${kind} of nothing`);
+  if (kind === "capture") {
+    return { path, idempotencyKey, body: { ...money, authorizationKey: forwardKey } };
+  }
+  const body = kind === "void" ? { orderId } : money;
+  return { path, idempotencyKey, compensates: forwardKey, body };
 }
 
 function contextOf({ cause }: ClaimedPayment): CallContext {
@@ -88,5 +112,6 @@ function outcomeOf(answer: ProviderAnswer): ProviderOutcome {
 function outcomeOfError({ status, code }: PeerError): ProviderOutcome {
   if (code === "STEP_COMPENSATED") return { kind: "compensated" };
   if (status === 400 && code === "VALIDATION_FAILED") return { kind: "rejected", code };
+  if (status === 422 && code === "AMOUNT_TOO_LARGE") return { kind: "rejected", code };
   return { kind: "unknown", code };
 }

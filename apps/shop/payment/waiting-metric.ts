@@ -3,6 +3,7 @@ import { Gauge } from "prom-client";
 import type { Registry } from "prom-client";
 import type { PendingOperation } from "./domain.ts";
 import * as sql from "./payment-sql.ts";
+import * as stepSql from "./step-sql.ts";
 
 const operations: readonly PendingOperation[] = ["charge", "cancel", "refund"];
 
@@ -19,6 +20,15 @@ export function exposeWaitingPayments(pool: Pool, registry: Registry): void {
       );
       const counts = new Map(rows.map((row) => [row.pending_operation, row.payments]));
       for (const operation of operations) this.set({ operation }, counts.get(operation) ?? 0);
+    },
+  });
+  new Gauge({
+    name: "payment_steps_waiting_for_provider",
+    help: "Payment steps whose outcome the provider has not settled yet",
+    registers: [registry],
+    async collect() {
+      const { rows } = await pool.query<{ open: number }>(stepSql.countOpen);
+      this.set(rows[0]?.open ?? 0);
     },
   });
   // A query of its own: gauges are collected side by side, so one cannot set another's value in time.

@@ -8,12 +8,19 @@ import { transitionAfter } from "./domain.ts";
 import type { PaymentRecord } from "./payment-record.ts";
 import type { ProviderClient } from "./provider-client.ts";
 
+/** What the provider is asked about. */
+export interface Asked {
+  readonly orderId: string;
+  /** Of a step's operation. */
+  readonly key?: string;
+}
+
 /** The points at which a test holds an attempt, or ends it by a rejection. Production has none. */
 export interface PaymentFaults {
-  /** The payment is claimed, and the provider has not been asked. */
-  beforeProvider?(payment: { readonly orderId: string }): Promise<void>;
+  /** The payment is claimed or the step begun, and the provider has not been asked. */
+  beforeProvider?(asked: Asked): Promise<void>;
   /** The provider has answered (or not), and nothing is recorded yet. */
-  afterProvider?(payment: { readonly orderId: string }): Promise<void>;
+  afterProvider?(asked: Asked): Promise<void>;
 }
 
 /** What the worker goes by. */
@@ -31,7 +38,7 @@ export interface WorkerSettings {
 /** What a worker is made of. */
 export interface WorkerParts {
   readonly record: PaymentRecord;
-  readonly provider: ProviderClient;
+  readonly provider: Pick<ProviderClient, "perform">;
   readonly settings: WorkerSettings;
   readonly clock: Pick<Clock, "random" | "sleep">;
   readonly logger: Logger;

@@ -8,7 +8,7 @@ import type { TestDatabase } from "../chassis/testing/test-database.ts";
 import { DeliveryFailed, OrderCreated, StockReservationFailed } from "../contracts/events.ts";
 import type { ProviderFaults } from "../contracts/http/faults.ts";
 import { ledgerSchema } from "../contracts/http/provider.ts";
-import type { PaymentOptions } from "../payment/start-worker.ts";
+import type { PaymentOptions } from "../payment/start-provider-side.ts";
 import {
   callAsService,
   configFor,
@@ -106,6 +106,10 @@ describe("a charge", () => {
       amount: 500,
       refunded: 0,
       status: "COMPLETED",
+      authorized: 0,
+      captured: 0,
+      charged: 500,
+      voided: 0,
     });
     expect(await rowOf(order.orderId)).toMatchObject({
       card_token: null,

@@ -28,13 +28,25 @@ export const TimelineEntry = z.object({
 /** `GET /internal/timeline/:orderId` of every service. */
 export const TimelinePart = z.object({ entries: z.array(TimelineEntry) });
 
-/** `GET /internal/payments` of payment. */
+/** Nothing, in the answer of an instance that does not know the figure yet. */
+const movedSchema = z.int().default(0);
+
+/**
+ * `GET /internal/payments` of payment. The status says where the money stands that was taken: held
+ * money is PROCESSING, held money that was let go of FAILED, and REFUNDED is only what went back in
+ * full. The other figures are what the provider has acknowledged; captured + charged − refunded is
+ * what the customer has paid in the end.
+ */
 export const PaymentsPage = z.object({
   payments: z.array(
     z.object({
       orderId: z.string(),
       amount: z.int(),
       refunded: z.int(),
+      authorized: movedSchema,
+      captured: movedSchema,
+      charged: movedSchema,
+      voided: movedSchema,
       status: z.enum(["PROCESSING", "COMPLETED", "FAILED", "REFUNDING", "REFUNDED"]),
     }),
   ),
@@ -55,13 +67,17 @@ export const StockPage = z.object({
   next: z.string().optional(),
 });
 
-/** `GET /internal/reservations` of inventory, paged by order id; one row per order and product. */
+/**
+ * `GET /internal/reservations` of inventory, paged by order id; one row per order and product. Of
+ * `quantity` sold pieces `restocked` came back; when all of them have, the row is RELEASED.
+ */
 export const ReservationsPage = z.object({
   reservations: z.array(
     z.object({
       orderId: z.string(),
       productId: z.string(),
       quantity: z.int(),
+      restocked: movedSchema,
       status: z.enum(["RESERVED", "CONFIRMED", "RELEASED"]),
     }),
   ),

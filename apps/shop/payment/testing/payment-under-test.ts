@@ -13,7 +13,7 @@ import { PaymentCompleted, PaymentFailed, PaymentRefunded } from "../../contract
 import type { OrderCreated } from "../../contracts/events.ts";
 import { PaymentsPage } from "../../contracts/http/internal.ts";
 import { startPayment } from "../main.ts";
-import type { PaymentOptions } from "../start-worker.ts";
+import type { PaymentOptions } from "../start-provider-side.ts";
 
 /** An event that payment emitted. */
 export interface HeardEvent {

@@ -1,0 +1,117 @@
+import { systemClock } from "dure";
+import type { Pool } from "pg";
+import type { Logger } from "pino";
+import type { ServiceConfig } from "../chassis/config.ts";
+import type { ServiceDure } from "../chassis/messaging.ts";
+import { createPaymentRecord } from "./payment-record.ts";
+import { createPermits } from "./permits.ts";
+import type { Permits } from "./permits.ts";
+import { createProviderClient } from "./provider-client.ts";
+import type { ProviderClient } from "./provider-client.ts";
+import { createStepRecord } from "./step-record.ts";
+import { createStepSettler } from "./step-settler.ts";
+import { createPaymentSteps } from "./steps.ts";
+import type { PaymentSteps } from "./steps.ts";
+import { PaymentWorker } from "./worker.ts";
+import type { PaymentFaults, WorkerSettings } from "./worker.ts";
+
+/** What may be set otherwise; the defaults are for production. */
+export interface PaymentOptions extends Partial<WorkerSettings> {
+  /** For one request to the provider with its answer. @defaultValue 5000 */
+  readonly providerTimeoutMs?: number;
+  /** Requests to the provider at once, of both checkouts. @defaultValue 10 */
+  readonly permitsMax?: number;
+  /** Requests that may wait in line for a permit. @defaultValue 100 */
+  readonly permitsWaitingMax?: number;
+  /** How long each of them waits. @defaultValue 2000 */
+  readonly permitWaitMs?: number;
+  readonly faults?: PaymentFaults;
+}
+
+/** What a running worker is made of. */
+export interface WorkerSurroundings {
+  readonly config: ServiceConfig;
+  readonly pool: Pool;
+  readonly dure: ServiceDure;
+  readonly logger: Logger;
+  /** Stops the worker before what was opened earlier. */
+  readonly resources: AsyncDisposableStack;
+  readonly options: PaymentOptions;
+}
+
+/** Everything of the service that asks the provider. */
+export interface ProviderSide {
+  /** Of the choreographed checkout. */
+  readonly worker: PaymentWorker;
+  /** Of the orchestrated one. */
+  readonly steps: PaymentSteps;
+}
+
+/** Two of the provider's places are always left to steps. */
+const defaults: WorkerSettings = {
+  giveUpAfterMs: 600_000,
+  inFlightMax: 8,
+  claimMs: 15_000,
+  retry: { baseMs: 100, maxMs: 5_000 },
+};
+
+/**
+ * Starts to bring due payments to their end, of both checkouts and with the provider's places shared
+ * between them. The workers stop first of all: what they have under way still finds the provider, the
+ * outbox and the pool.
+ */
+export function startProviderSide(surroundings: WorkerSurroundings): ProviderSide {
+  const { config, pool, dure, logger, resources, options } = surroundings;
+  const {
+    providerTimeoutMs: timeoutMs = 5_000,
+    permitsMax = 10,
+    permitsWaitingMax: waitingMax = 100,
+    permitWaitMs = 2_000,
+    faults = {},
+    ...given
+  } = options;
+  const settings = { ...defaults, ...given };
+  const clock = systemClock;
+  const permits = createPermits({ max: permitsMax, waitingMax, clock });
+  const provider = createProviderClient({ config, timeoutMs, connectionsMax: permitsMax });
+  resources.defer(() => provider.close());
+
+  const worker = new PaymentWorker({
+    record: createPaymentRecord(pool, dure),
+    provider: withPermits(provider, permits, permitWaitMs),
+    settings,
+    clock,
+    logger,
+    faults,
+  });
+  const stopping = new AbortController();
+  const running = worker.run(stopping.signal);
+  resources.defer(() => {
+    stopping.abort();
+    return running;
+  });
+
+  const record = createStepRecord(pool, dure);
+  const { retry, claimMs } = settings;
+  const asking = { record, provider, permits, retry, claimMs, clock, logger, faults };
+  const settler = createStepSettler(asking);
+  settler.worker.start();
+  resources.defer(() => settler.worker.stop());
+  const steps = createPaymentSteps({ dure, record, settler, permits, permitWaitMs });
+  return { worker, steps };
+}
+
+/** A payment that finds no permit is asked about later, like one that the provider did not take. */
+function withPermits(
+  provider: ProviderClient,
+  permits: Permits,
+  waitMs: number,
+): Pick<ProviderClient, "perform"> {
+  return {
+    async perform(payment) {
+      using permit = await permits.take(waitMs);
+      if (permit === undefined) return { kind: "unknown", code: "PROVIDER_THROTTLED" };
+      return await provider.perform(payment);
+    },
+  };
+}
