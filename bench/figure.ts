@@ -7,7 +7,7 @@ export interface Figure {
   readonly work: string;
   /** Of the rounds, the median. */
   readonly value: number;
-  readonly unit: "/s" | "ms" | "µs";
+  readonly unit: "/s" | "ms" | "µs" | "MB" | "% of a core";
   /** What the value is divided by, round by round; absent where the value itself is judged. */
   readonly of?: string;
   /** The ratio where there is one, else the value. Low and high: over all rounds, or the 95 % interval. */
@@ -54,17 +54,27 @@ export function ratioFigure(
 export function durationFigure(
   series: Series,
   caseName: string,
-  { work, atMost }: { work: string; atMost?: number },
+  options: { readonly work: string; readonly atMost?: number },
 ): Figure {
+  return valueFigure(series, caseName, { ...options, unit: "ms" });
+}
+
+/** What is judged by itself and not by a ratio; less is better. */
+export function valueFigure(
+  series: Series,
+  caseName: string,
+  options: { readonly work: string; readonly unit: Figure["unit"]; readonly atMost?: number },
+): Figure {
+  const { work, unit, atMost } = options;
   const range = spread(series.values(work));
   return {
     caseName,
     work,
     value: range.median,
-    unit: "ms",
+    unit,
     spread: range,
     ...(atMost !== undefined && {
-      target: { text: `≤ ${atMost} ms`, isMet: range.median <= atMost },
+      target: { text: `≤ ${atMost} ${unit}`, isMet: range.median <= atMost },
     }),
   };
 }

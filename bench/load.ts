@@ -6,18 +6,28 @@ export interface Variant {
   readonly work: (writer: number) => Promise<unknown>;
 }
 
-/** How many do the work at once: the same everywhere. */
+/** How many do the work at once, wherever nothing else is said. */
 export const writers = 16;
 
-interface Slice {
+/** How often the work was done, and in what time. */
+export interface Slice {
   readonly count: number;
   readonly ms: number;
 }
 
-/** All writers do the work for so long; work under way is finished and counted, with its time. */
-async function slice({ work }: Variant, ms: number): Promise<Slice> {
+/** What can be measured for so long: here, or in a process of its own. */
+export interface Contender {
+  readonly name: string;
+  readonly run: (ms: number) => Promise<Slice>;
+}
+
+/** So many do the work for so long; work under way is finished and counted, with its time. */
+export async function slice(
+  work: Variant["work"],
+  options: { readonly ms: number; readonly writers: number },
+): Promise<Slice> {
   const startedAt = performance.now();
-  const until = startedAt + ms;
+  const until = startedAt + options.ms;
   let count = 0;
   const writeUntilThen = async (writer: number): Promise<void> => {
     while (performance.now() < until) {
@@ -25,33 +35,46 @@ async function slice({ work }: Variant, ms: number): Promise<Slice> {
       count += 1;
     }
   };
-  await Promise.all(Array.from({ length: writers }, (_, writer) => writeUntilThen(writer)));
+  await Promise.all(Array.from({ length: options.writers }, (_, writer) => writeUntilThen(writer)));
   return { count, ms: performance.now() - startedAt };
 }
 
-/**
- * Measures the variants in short slices that take turns, each turn beginning with another variant, so
- * that a machine that drifts is as unkind to one as to the other. Resolves to rates per second; the
- * meter, if there is one, adds up the processor time of each.
- */
-export async function rotate(
+/** {@link takeTurns} of what this process does, with {@link writers} at once. */
+export function rotate(
   variants: readonly Variant[],
   options: { readonly seconds: number; readonly slices: number },
   meter?: CpuMeter,
 ): Promise<ReadonlyMap<string, number>> {
+  const contenders = variants.map(({ name, work }) => ({
+    name,
+    run: (ms: number) => slice(work, { ms, writers }),
+  }));
+  return takeTurns(contenders, options, meter);
+}
+
+/**
+ * Measures the contenders in short slices that take turns, each turn beginning with another one, so that
+ * a machine that drifts is as unkind to one as to the other. Resolves to rates per second; the meter, if
+ * there is one, adds up the processor time of each.
+ */
+export async function takeTurns(
+  contenders: readonly Contender[],
+  options: { readonly seconds: number; readonly slices: number },
+  meter?: CpuMeter,
+): Promise<ReadonlyMap<string, number>> {
   const ms = (options.seconds * 1_000) / options.slices;
-  const sums = new Map(variants.map(({ name }) => [name, { count: 0, ms: 0 }]));
+  const sums = new Map(contenders.map(({ name }) => [name, { count: 0, ms: 0 }]));
   for (let turn = 0; turn < options.slices; turn += 1) {
-    const first = turn % variants.length;
-    for (const variant of [...variants.slice(first), ...variants.slice(0, first)]) {
+    const first = turn % contenders.length;
+    for (const contender of [...contenders.slice(first), ...contenders.slice(0, first)]) {
       const run = async (): Promise<number> => {
-        const { count, ms: taken } = await slice(variant, ms);
-        const sum = sums.get(variant.name) ?? { count: 0, ms: 0 };
+        const { count, ms: taken } = await contender.run(ms);
+        const sum = sums.get(contender.name) ?? { count: 0, ms: 0 };
         sum.count += count;
         sum.ms += taken;
         return count;
       };
-      await (meter?.measure(variant.name, run) ?? run());
+      await (meter?.measure(contender.name, run) ?? run());
     }
   }
   return new Map([...sums].map(([name, sum]) => [name, (sum.count * 1_000) / sum.ms]));
@@ -111,6 +134,7 @@ export async function pace(
   if (failures.length > 0) throw failures[0];
 }
 
-function pause(ms: number): Promise<void> {
+/** Resolves after so many milliseconds. */
+export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }

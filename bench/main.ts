@@ -1,7 +1,12 @@
-// Measures the write path against targets and peers, as ratios of one run: `npm run bench -- p4 p5 --rounds 3`.
+// Measures what the library does against targets and peers, as ratios of one run: `npm run bench -- p4 p5 --rounds 3`.
 import { availableParallelism, cpus } from "node:os";
+import { measurePlainSagas } from "./cases/p1-plain-sagas.ts";
 import { measureHeldXmin } from "./cases/p10-held-xmin.ts";
 import { measureGrowth } from "./cases/p11-growth.ts";
+import { measureRecovery } from "./cases/p12-recovery.ts";
+import { measureWaiting } from "./cases/p14-waiting.ts";
+import { measureCompensatedSagas } from "./cases/p2-compensated-sagas.ts";
+import { measureTransactionalSagas } from "./cases/p3-transactional-sagas.ts";
 import { measureWrites } from "./cases/p4-write.ts";
 import { measureDrain } from "./cases/p5-drain.ts";
 import { measureConsume } from "./cases/p7-consume.ts";
@@ -14,12 +19,17 @@ import type { BenchOptions, CaseName } from "./options.ts";
 import { formatTable } from "./table.ts";
 
 const cases: Readonly<Record<CaseName, BenchCase>> = {
+  p1: measurePlainSagas,
+  p2: measureCompensatedSagas,
+  p3: measureTransactionalSagas,
   p4: measureWrites,
   p5: measureDrain,
   p7: measureConsume,
   p8: measureLatency,
   p10: measureHeldXmin,
   p11: measureGrowth,
+  p12: measureRecovery,
+  p14: measureWaiting,
 };
 
 const servers = new Servers();

@@ -1,7 +1,19 @@
 import { parseArgs } from "node:util";
 
 /** The cases, by the numbers of the performance targets. */
-export const caseNames = ["p4", "p5", "p7", "p8", "p10", "p11"] as const;
+export const caseNames = [
+  "p1",
+  "p2",
+  "p3",
+  "p4",
+  "p5",
+  "p7",
+  "p8",
+  "p10",
+  "p11",
+  "p12",
+  "p14",
+] as const;
 /** One of {@link caseNames}. */
 export type CaseName = (typeof caseNames)[number];
 
@@ -19,7 +31,7 @@ export interface BenchOptions {
   readonly messages: number;
   /** P8: how long latency is measured in a round. */
   readonly latencySeconds: number;
-  /** P10 and P11: pairs of with and without. */
+  /** P10, P11 and P14: pairs of with and without. */
   readonly pairs: number;
   readonly pairSeconds: number;
   readonly pairBacklog: number;
@@ -27,6 +39,14 @@ export interface BenchOptions {
   readonly holdSeconds: number;
   /** P11: finished events in the tables. */
   readonly grownEvents: number;
+  /** P11: finished sagas in the tables. */
+  readonly grownSagas: number;
+  /** P12: sagas that run when their process is killed. */
+  readonly runningSagas: number;
+  /** P14: sagas that wait, each with a timer. */
+  readonly waitingSagas: number;
+  /** P14: how long nothing is done while the processor time is counted. */
+  readonly idleSeconds: number;
   readonly isJson: boolean;
 }
 
@@ -37,11 +57,18 @@ const numbers = {
   backlog: { default: 50_000, says: "p5: events to drain" },
   messages: { default: 20_000, says: "p7: messages to consume" },
   "latency-seconds": { default: 6, says: "p8: seconds per round" },
-  pairs: { default: 10, says: "p10, p11: pairs" },
-  "pair-seconds": { default: 2, says: "p10, p11: seconds of writing on each side of a pair" },
-  "pair-backlog": { default: 40_000, says: "p10, p11: events to drain on each side of a pair" },
+  pairs: { default: 10, says: "p10, p11, p14: pairs" },
+  "pair-seconds": { default: 2, says: "p10, p11, p14: seconds of writing on each side of a pair" },
+  "pair-backlog": {
+    default: 40_000,
+    says: "p10, p11, p14: events to drain on each side of a pair",
+  },
   "hold-seconds": { default: 10, says: "p10: seconds at 1,000 events/s before the pairs" },
   "grown-events": { default: 200_000, says: "p11: finished events in the tables" },
+  "grown-sagas": { default: 200_000, says: "p11: finished sagas in the tables" },
+  "running-sagas": { default: 100_000, says: "p12: sagas that run when their process is killed" },
+  "waiting-sagas": { default: 1_000_000, says: "p14: sagas that wait, each with a timer" },
+  "idle-seconds": { default: 30, says: "p14: seconds of doing nothing" },
 } as const;
 
 /** Throws with a message for the user when the command line is wrong. */
@@ -78,6 +105,10 @@ export function readOptions(args: readonly string[]): BenchOptions {
     pairBacklog: number("pair-backlog"),
     holdSeconds: number("hold-seconds"),
     grownEvents: number("grown-events"),
+    grownSagas: number("grown-sagas"),
+    runningSagas: number("running-sagas"),
+    waitingSagas: number("waiting-sagas"),
+    idleSeconds: number("idle-seconds"),
     isJson: given["json"] === true,
   };
 }

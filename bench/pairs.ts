@@ -91,15 +91,17 @@ function side(
   return { name, pool, dure: writingService(pool) };
 }
 
+/** How the newest pair came out. */
+export function lastRatio(series: Series): string {
+  return (ratiosOf(series).at(-1) ?? Number.NaN).toFixed(2);
+}
+
 function ratiosOf(series: Series): readonly number[] {
   return ratios(series.values("burdened"), series.values("plain"));
 }
 
-function lastRatio(series: Series): string {
-  return (ratiosOf(series).at(-1) ?? Number.NaN).toFixed(2);
-}
-
-function pairFigure(series: Series, work: string, { caseName, above }: PairNames): Figure {
+/** The line of the table for a series of "plain" and "burdened", pair by pair. */
+export function pairFigure(series: Series, work: string, { caseName, above }: PairNames): Figure {
   const interval = medianInterval(ratiosOf(series));
   const isMet = (interval.low <= 1 && interval.high >= 1) || interval.low > above;
   return {

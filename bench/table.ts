@@ -41,5 +41,6 @@ function cells(figure: Figure): readonly string[] {
 export function formatNumber(value: number): string {
   if (!Number.isFinite(value)) return "–";
   if (Math.abs(value) >= 1_000) return Math.round(value).toLocaleString("en-US");
+  if (value !== 0 && Math.abs(value) < 0.1) return value.toPrecision(3);
   return value.toFixed(Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2);
 }

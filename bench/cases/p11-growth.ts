@@ -2,6 +2,8 @@ import type { Pool } from "pg";
 import type { BenchCase, BenchContext } from "../context.ts";
 import { openDatabase, settle } from "../database.ts";
 import { measurePairs, preparePair } from "../pairs.ts";
+import { measureSagaPairs } from "../saga-pairs.ts";
+import { sagaEngine } from "../sagas.ts";
 import { Measured, text } from "../service.ts";
 
 /** Events that one loading statement writes. */
@@ -17,13 +19,23 @@ export const measureGrowth: BenchCase = async (context) => {
   const pair = { plain, burdened };
   await preparePair(pair);
   await grow(context, burdened.pool);
+  await sagaEngine?.growFinished(burdened.pool, options.grownSagas, (loaded) => {
+    progress(`P11 has loaded ${loaded.toLocaleString("en-US")} finished sagas`);
+  });
   progress("P11 vacuums what was loaded");
   await settle(burdened.pool);
-  return await measurePairs(context, pair, {
-    caseName: "P11",
-    burden: `${options.grownEvents.toLocaleString("en-US")} finished events`,
-    above: 0.9,
-  });
+  const [events, sagas] = [options.grownEvents, options.grownSagas].map((count) =>
+    count.toLocaleString("en-US"),
+  );
+  const burden =
+    sagaEngine === undefined
+      ? `${events} finished events`
+      : `${events} finished events, ${sagas} finished sagas`;
+  const names = { caseName: "P11", burden, above: 0.9 };
+  return [
+    ...(await measurePairs(context, pair, names)),
+    ...(await measureSagaPairs(context, pair, names)),
+  ];
 };
 
 /**

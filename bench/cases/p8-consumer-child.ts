@@ -2,30 +2,24 @@
 import { createDure } from "dure";
 import { postgresStore, postgresTransport } from "dure/postgres";
 import { Pool } from "pg";
+import { answerParent } from "../child.ts";
 import { preciseNow } from "../latency.ts";
 import { untilCount } from "../load.ts";
 import { Measured } from "../service.ts";
 import type { ChildAnswer, ChildRequest } from "./p8-latency.ts";
 
-// Ctrl-C goes to both processes; this one ends with its parent.
-process.on("SIGINT", () => undefined);
-process.on("disconnect", () => process.exit(0));
-process.on("message", (request: ChildRequest) => void answer(request));
-
 const handled = new Map<number, number>();
 
-async function answer(request: ChildRequest): Promise<void> {
+answerParent<ChildRequest, ChildAnswer>(async (request) => {
   switch (request.kind) {
     case "start":
       await start(request.url);
-      send({ kind: "started" });
-      break;
+      return { kind: "started" };
     case "report":
       await untilCount("handled events", () => handled.size, request.expected);
-      send({ kind: "handled", handled: [...handled] });
-      break;
+      return { kind: "handled", handled: [...handled] };
   }
-}
+});
 
 async function start(url: string): Promise<void> {
   const pool = new Pool({ connectionString: url, max: 12 });
@@ -40,8 +34,4 @@ async function start(url: string): Promise<void> {
     handled.set(n, preciseNow());
   });
   await dure.start();
-}
-
-function send(message: ChildAnswer): void {
-  process.send?.(message);
 }

@@ -1,10 +1,9 @@
-import { fork } from "node:child_process";
-import { once } from "node:events";
 import { createDure } from "dure";
 import type { Dure } from "dure";
 import { postgresStore, postgresTransport } from "dure/postgres";
 import type { Pool, PoolClient } from "pg";
 import { createBusinessTables, dureTransaction, ownTransaction } from "../business.ts";
+import { forkChild } from "../child.ts";
 import type { BenchCase, BenchContext } from "../context.ts";
 import { openDatabase } from "../database.ts";
 import { durationFigure } from "../figure.ts";
@@ -27,7 +26,6 @@ const together = "in one process";
 const apart = "across processes";
 const graphile = "graphile-worker, in one process";
 const warmUpSeconds = 1;
-const childWithinMs = 150_000;
 
 /** One way from a commit to a handler, set up and ready. */
 interface Path {
@@ -150,31 +148,15 @@ function relayToLog(pool: Pool): AsyncDisposable & { readonly dure: Dure<PoolCli
 async function startChild(
   url: string,
 ): Promise<AsyncDisposable & { readonly handled: Path["handled"] }> {
-  const child = fork(new URL("p8-consumer-child.ts", import.meta.url), {
-    execArgv: ["--conditions=dure-source"],
-  });
-  const ask = async (request: ChildRequest): Promise<ChildAnswer> => {
-    const signal = AbortSignal.timeout(childWithinMs);
-    const answered = once(child, "message", { signal });
-    const ended = once(child, "exit", { signal }).then(() => {
-      throw new Error("the consumer's process ended");
-    });
-    ended.catch(() => undefined);
-    child.send(request);
-    const [answer] = (await Promise.race([answered, ended])) as [ChildAnswer];
-    return answer;
-  };
-  await ask({ kind: "start", url });
+  const child = forkChild<ChildRequest, ChildAnswer>(
+    new URL("p8-consumer-child.ts", import.meta.url),
+  );
+  await child.ask({ kind: "start", url });
   return {
     async handled(expected) {
-      const answer = await ask({ kind: "report", expected });
+      const answer = await child.ask({ kind: "report", expected });
       return new Map(answer.kind === "handled" ? answer.handled : []);
     },
-    async [Symbol.asyncDispose]() {
-      if (!child.connected) return;
-      const ended = once(child, "exit", { signal: AbortSignal.timeout(childWithinMs) });
-      child.disconnect();
-      await ended;
-    },
+    [Symbol.asyncDispose]: () => child[Symbol.asyncDispose](),
   };
 }
