@@ -184,6 +184,53 @@ create table partition_archive (
   checksum text
 );
 
+create table saga_instance (
+  saga_id text not null,
+  definition text not null,
+  version smallint not null,
+  business_key text,
+  input json not null,
+  status text not null default 'RUNNING'::text,
+  traceparent text,
+  process integer,
+  batch bigint,
+  started_at timestamp with time zone not null default clock_timestamp(),
+  ended_at timestamp with time zone
+);
+
+create table saga_journal (
+  saga_id text not null,
+  n integer not null,
+  process integer not null,
+  batch bigint not null,
+  recorded_at timestamp with time zone not null default clock_timestamp(),
+  events json not null
+);
+
+create table saga_live (
+  saga_id text not null,
+  definition text not null,
+  version smallint not null,
+  process integer,
+  wake_at timestamp with time zone,
+  deadline_at timestamp with time zone
+);
+
+create table saga_process (
+  process integer not null generated always as identity,
+  lease_until timestamp with time zone not null,
+  joined_at timestamp with time zone not null default clock_timestamp(),
+  fenced_at timestamp with time zone
+);
+
+create table saga_signal (
+  signal_id bigint not null generated always as identity,
+  saga_id text not null,
+  dedup_key text not null,
+  body json not null,
+  sent_at timestamp with time zone not null default clock_timestamp()
+);
+
 create table semantic_lock (
   resource text not null,
   state text not null,
@@ -242,6 +289,20 @@ alter table participant_action add constraint participant_action_pkey PRIMARY KE
 alter table participant_action add constraint participant_action_state_check CHECK ((state = ANY (ARRAY['done'::text, 'compensated'::text])));
 
 alter table partition_archive add constraint partition_archive_pkey PRIMARY KEY (name);
+
+alter table saga_instance add constraint saga_instance_pkey PRIMARY KEY (saga_id);
+
+alter table saga_instance add constraint saga_instance_status_check CHECK ((status = ANY (ARRAY['RUNNING'::text, 'COMPENSATING'::text, 'COMPLETED'::text, 'COMPENSATED'::text, 'FAILED'::text, 'COMPENSATION_FAILED'::text])));
+
+alter table saga_journal add constraint saga_journal_pkey PRIMARY KEY (saga_id, n);
+
+alter table saga_live add constraint saga_live_pkey PRIMARY KEY (saga_id);
+
+alter table saga_process add constraint saga_process_pkey PRIMARY KEY (process);
+
+alter table saga_signal add constraint saga_signal_pkey PRIMARY KEY (signal_id);
+
+alter table saga_signal add constraint saga_signal_saga_id_dedup_key_key UNIQUE (saga_id, dedup_key);
 
 alter table semantic_lock add constraint semantic_lock_check CHECK (((state = 'AVAILABLE'::text) = (owner IS NULL)));
 
@@ -322,6 +383,28 @@ CREATE UNIQUE INDEX participant_action_pkey ON dure.participant_action USING btr
 
 CREATE UNIQUE INDEX partition_archive_pkey ON dure.partition_archive USING btree (name);
 
+CREATE INDEX saga_instance_business_key ON dure.saga_instance USING btree (business_key) WHERE (business_key IS NOT NULL);
+comment on index saga_instance_business_key is 'dure:saga.list: the sagas of an order';
+
+CREATE INDEX saga_instance_ended ON dure.saga_instance USING brin (started_at);
+comment on index saga_instance_ended is 'saga_retire: what ended long ago; the table is in order of starts';
+
+CREATE UNIQUE INDEX saga_instance_pkey ON dure.saga_instance USING btree (saga_id);
+
+CREATE UNIQUE INDEX saga_journal_pkey ON dure.saga_journal USING btree (saga_id, n);
+
+CREATE INDEX saga_live_due ON dure.saga_live USING btree (definition, version, wake_at) WHERE ((process IS NULL) AND (wake_at IS NOT NULL));
+comment on index saga_live_due is 'saga_claim: what is due, per definition';
+
+CREATE UNIQUE INDEX saga_live_pkey ON dure.saga_live USING btree (saga_id);
+
+CREATE UNIQUE INDEX saga_process_pkey ON dure.saga_process USING btree (process);
+
+CREATE UNIQUE INDEX saga_signal_pkey ON dure.saga_signal USING btree (signal_id);
+
+CREATE UNIQUE INDEX saga_signal_saga_id_dedup_key_key ON dure.saga_signal USING btree (saga_id, dedup_key);
+comment on index saga_signal_saga_id_dedup_key_key is 'saga_signal_send, dure:saga.read-signals: the signals of one saga';
+
 CREATE INDEX semantic_lock_expiry ON dure.semantic_lock USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 comment on index semantic_lock_expiry is 'dure:isolation.sweep: the locks whose time is over, the oldest first';
 
@@ -348,6 +431,10 @@ create sequence outbox_position_6 cache 1;
 create sequence outbox_position_7 cache 1;
 
 create sequence parked_message_id_seq cache 1;
+
+create sequence saga_process_process_seq cache 1;
+
+create sequence saga_signal_signal_id_seq cache 1;
 
 create view outbox_status as
  SELECT m.id,
@@ -383,6 +470,18 @@ create view outbox_status as
      LEFT JOIN dure.parked_message p ON (((p.side = 'relay'::text) AND (p.consumer = m.source) AND (p.message_id = (m.id)::text))))
      LEFT JOIN dure.claim k ON (((k.scope = 'outbox'::text) AND (k.slot = m.shard))))
      LEFT JOIN dure.claim_member w ON (((w.scope = k.scope) AND (w.member_id = k.member_id) AND (w.lease_until > clock_timestamp()))));
+
+create view saga_event as
+ SELECT j.saga_id,
+    j.n,
+    e.at,
+    j.recorded_at,
+    j.process,
+    (e.event ->> 'type'::text) AS type,
+    (e.event ->> 'step'::text) AS step,
+    e.event
+   FROM (dure.saga_journal j
+     CROSS JOIN LATERAL json_array_elements(j.events) WITH ORDINALITY e(event, at));
 
 CREATE OR REPLACE FUNCTION dure.claim_heartbeat(p_scope text, p_member uuid, p_lease_ms integer, p_slots smallint, p_join boolean)
  RETURNS TABLE(slot smallint, epoch bigint, surplus boolean, members integer)
@@ -1593,6 +1692,344 @@ begin
   return true;
 exception when lock_not_available then
   return false;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_beat(p_process integer, p_lease_ms integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  update saga_process set lease_until = clock_timestamp() + p_lease_ms * interval '1 ms'
+  where process = p_process and fenced_at is null;
+  return found;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_claim(p_process integer, p_definitions text[], p_versions integer[], p_limits integer[])
+ RETURNS SETOF text
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_signalled text[];
+begin
+  perform pg_advisory_xact_lock_shared(saga_lock_namespace(), p_process);
+  perform from saga_process where process = p_process and fenced_at is null;
+  if not found then
+    raise exception 'dure: process % of the saga engine was fenced: its sagas belong to others', p_process
+      using errcode = 'DU003';
+  end if;
+  select array_agg(distinct s.saga_id) into v_signalled
+  from (select saga_id from saga_signal order by signal_id limit 1000) s;
+  return query
+    with due as (
+      select l.saga_id
+      from unnest(p_definitions, p_versions, p_limits) as d (definition, version, places)
+      cross join lateral (
+        select c.saga_id from saga_live c
+        where c.definition = d.definition and c.version = d.version
+          and c.process is null and c.wake_at <= clock_timestamp()
+        order by c.wake_at limit d.places
+        for update skip locked
+      ) l
+    ), signalled as (
+      select l.saga_id from saga_live l
+      join unnest(p_definitions, p_versions, p_limits) as d (definition, version, places)
+        on l.definition = d.definition and l.version = d.version and d.places > 0
+      where l.saga_id = any (v_signalled) and l.process is null
+      for update of l skip locked
+    )
+    update saga_live u set process = p_process, wake_at = null
+    where u.saga_id = any (array(select saga_id from due union select saga_id from signalled))
+    returning u.saga_id;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_fence(p_process integer, p_is_leaving boolean)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  -- Exclusive: whoever checked the fence under the shared lock has committed before this goes on.
+  perform pg_advisory_xact_lock(saga_lock_namespace(), p_process);
+  update saga_process set fenced_at = clock_timestamp()
+  where process = p_process and fenced_at is null
+    and (p_is_leaving or lease_until <= clock_timestamp());
+  return found;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_free(p_process integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_count integer;
+begin
+  perform from saga_process where process = p_process and fenced_at is not null for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  update saga_live set process = null, wake_at = clock_timestamp() where process = p_process;
+  get diagnostics v_count = row_count;
+  delete from saga_process where process = p_process;
+  return v_count;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_insert(p_process integer, p_batch bigint, p_starts text)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_given integer;
+  v_count integer;
+  v_refused text[];
+begin
+  with given as materialized (
+    select * from json_to_recordset(p_starts::json) as s (
+      id text, definition text, version smallint, key text, input json, trace text, deadline bigint
+    )
+  ), inserted as (
+    insert into saga_instance (saga_id, definition, version, business_key, input, traceparent, process, batch)
+    select id, definition, version, key, input, trace, p_process, p_batch from given
+    on conflict do nothing
+    returning saga_id
+  ), live as (
+    insert into saga_live (saga_id, definition, version, process, deadline_at)
+    select g.id, g.definition, g.version, p_process, clock_timestamp() + g.deadline * interval '1 ms'
+    from inserted i join given g on g.id = i.saga_id
+  )
+  select (select count(*) from given), (select count(*) from inserted) into v_given, v_count;
+  if v_count = v_given then
+    return null;
+  end if;
+  select array_agg(g.id) into v_refused
+  from json_to_recordset(p_starts::json) as g (id text)
+  where not exists (
+    select from saga_instance i
+    where i.saga_id = g.id and i.process = p_process and i.batch = p_batch
+  );
+  return v_refused;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_join(p_lease_ms integer)
+ RETURNS integer
+ LANGUAGE sql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+  insert into saga_process (lease_until)
+  values (clock_timestamp() + p_lease_ms * interval '1 ms') returning process
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_lock_namespace()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$ select 1685418593 $function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_move(p_process integer, p_moved text, p_statuses text, p_lives text, p_wakes bigint[], p_refused text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_ids text[] := string_to_array(p_moved, chr(30));
+  v_statuses text[] := string_to_array(p_statuses, chr(30));
+  v_lives text[] := string_to_array(p_lives, chr(30));
+begin
+  if p_refused is not null then
+    select array_agg(m.id), array_agg(m.status), array_agg(m.live), array_agg(m.wake)
+    into v_ids, v_statuses, v_lives, p_wakes
+    from unnest(v_ids, v_statuses, v_lives, p_wakes) as m (id, status, live, wake)
+    where m.id <> all (p_refused);
+  end if;
+  -- Only while the saga is this process's: done again after a doubt, it must not take it from its next owner.
+  update saga_instance i set
+    status = case when m.status = '' then i.status else m.status end,
+    ended_at = case when m.live = 'end' then clock_timestamp() end
+  from unnest(v_ids, v_statuses, v_lives) as m (id, status, live)
+  where i.saga_id = m.id and (m.status <> '' or m.live = 'end')
+    and exists (select from saga_live l where l.saga_id = m.id and l.process = p_process);
+  delete from saga_live l
+  where l.saga_id = any (array(
+      select m.id from unnest(v_ids, v_lives) as m (id, live) where m.live = 'end'
+    )) and l.process = p_process;
+  if 'free' = any (v_lives) then
+    update saga_live l set
+      process = null,
+      wake_at = case
+        when m.wake >= 0 then least(clock_timestamp() + m.wake * interval '1 ms', l.deadline_at)
+        when m.wake = -1 then l.deadline_at
+      end
+    from unnest(v_ids, v_lives, p_wakes) as m (id, live, wake)
+    where l.saga_id = m.id and m.live = 'free' and l.process = p_process;
+  end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_record(p_process integer, p_batch bigint, p_starts text, p_ids text, p_ns integer[], p_events text, p_moved text, p_statuses text, p_lives text, p_wakes bigint[], p_signals bigint[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+declare
+  v_separator constant text := chr(30);
+  v_ids text[] := string_to_array(p_ids, v_separator);
+  v_count integer;
+  v_new text[];
+  v_refused text[];
+begin
+  perform pg_advisory_xact_lock_shared(saga_lock_namespace(), p_process);
+  -- A statement of its own, with a snapshot from after the lock.
+  perform from saga_process where process = p_process and fenced_at is null;
+  if not found then
+    raise exception 'dure: process % of the saga engine was fenced: its sagas belong to others', p_process
+      using errcode = 'DU003';
+  end if;
+  if p_starts is not null then
+    v_refused := saga_insert(p_process, p_batch, p_starts);
+  end if;
+  insert into saga_journal (saga_id, n, process, batch, events)
+  select e.id, e.n, p_process, p_batch, e.events::json
+  from unnest(v_ids, p_ns, string_to_array(p_events, v_separator)) as e (id, n, events)
+  where v_refused is null or e.id <> all (v_refused)
+  on conflict do nothing;
+  get diagnostics v_count = row_count;
+  if v_count < cardinality(v_ids) then
+    -- Rare: in doubt before, or another has the saga.
+    select array_agg(e.id) filter (where j.saga_id is null) into v_refused
+    from unnest(v_ids, p_ns) as e (id, n)
+    left join saga_journal j
+      on j.saga_id = e.id and j.n = e.n and j.process = p_process and j.batch = p_batch;
+  end if;
+  if p_moved is not null then
+    perform saga_move(
+      p_process, p_moved, p_statuses, p_lives, p_wakes, v_refused
+    );
+  end if;
+  if p_signals is not null then
+    delete from saga_signal where signal_id = any (p_signals);
+  end if;
+  return v_refused;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_record_local(p_process integer, p_batch bigint, p_starts text, p_id text, p_n integer, p_events text, p_moved text, p_status text, p_live text, p_wake bigint, p_signals bigint[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  perform pg_advisory_xact_lock_shared(saga_lock_namespace(), p_process);
+  -- A statement of its own, with a snapshot from after the lock.
+  perform from saga_process where process = p_process and fenced_at is null;
+  if not found then
+    raise exception 'dure: process % of the saga engine was fenced: its sagas belong to others', p_process
+      using errcode = 'DU003';
+  end if;
+  if p_starts is not null and saga_insert(p_process, p_batch, p_starts) is not null then
+    raise exception 'dure: saga % was started before', p_id using errcode = 'DU003';
+  end if;
+  insert into saga_journal (saga_id, n, process, batch, events)
+  values (p_id, p_n, p_process, p_batch, p_events::json)
+  on conflict do nothing;
+  if not found then
+    raise exception 'dure: entry % of saga % is there already', p_n, p_id using errcode = 'DU003';
+  end if;
+  if p_moved is not null then
+    perform saga_move(p_process, p_moved, p_status, p_live, array[p_wake], null);
+  end if;
+  if p_signals is not null then
+    delete from saga_signal where signal_id = any (p_signals);
+  end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_retire(p_older_ms bigint, p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_ids text[];
+begin
+  v_ids := array(
+    select saga_id from saga_instance
+    where started_at < clock_timestamp() - p_older_ms * interval '1 ms'
+      and ended_at < clock_timestamp() - p_older_ms * interval '1 ms'
+    limit p_limit
+    for update skip locked
+  );
+  delete from saga_journal where saga_id = any (v_ids);
+  delete from saga_signal where saga_id = any (v_ids);
+  delete from saga_instance where saga_id = any (v_ids);
+  return cardinality(v_ids);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_signal_send(p_id text, p_dedup_key text, p_body text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  -- Held until the commit: the saga cannot end in between.
+  perform from saga_live where saga_id = p_id for key share;
+  if not found then
+    return false;
+  end if;
+  insert into saga_signal (saga_id, dedup_key, body) values (p_id, p_dedup_key, p_body::json)
+  on conflict do nothing;
+  return true;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_start(p_id text, p_definition text, p_version integer, p_key text, p_input text, p_trace text, p_deadline_ms bigint)
+ RETURNS TABLE(definition text, version smallint, input text)
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  insert into saga_instance (saga_id, definition, version, business_key, input, traceparent)
+  values (p_id, p_definition, p_version, p_key, p_input::json, p_trace)
+  on conflict do nothing;
+  if found then
+    insert into saga_live (saga_id, definition, version, wake_at, deadline_at)
+    values (
+      p_id, p_definition, p_version, clock_timestamp(), clock_timestamp() + p_deadline_ms * interval '1 ms'
+    );
+    return;
+  end if;
+  return query
+    select i.definition, i.version, i.input::text from saga_instance i where i.saga_id = p_id;
 end
 $function$
 ;
