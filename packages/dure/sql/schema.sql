@@ -184,6 +184,15 @@ create table partition_archive (
   checksum text
 );
 
+create table semantic_lock (
+  resource text not null,
+  state text not null,
+  owner text,
+  token bigint not null,
+  acquired_at timestamp with time zone,
+  expires_at timestamp with time zone
+);
+
 alter table audit_entry add constraint audit_entry_pkey PRIMARY KEY (id);
 
 alter table claim add constraint claim_pkey PRIMARY KEY (scope, slot);
@@ -233,6 +242,20 @@ alter table participant_action add constraint participant_action_pkey PRIMARY KE
 alter table participant_action add constraint participant_action_state_check CHECK ((state = ANY (ARRAY['done'::text, 'compensated'::text])));
 
 alter table partition_archive add constraint partition_archive_pkey PRIMARY KEY (name);
+
+alter table semantic_lock add constraint semantic_lock_check CHECK (((state = 'AVAILABLE'::text) = (owner IS NULL)));
+
+alter table semantic_lock add constraint semantic_lock_check1 CHECK (((state = 'AVAILABLE'::text) = (acquired_at IS NULL)));
+
+alter table semantic_lock add constraint semantic_lock_check2 CHECK (((state <> 'AVAILABLE'::text) OR (expires_at IS NULL)));
+
+alter table semantic_lock add constraint semantic_lock_check3 CHECK (((state <> 'RESERVING'::text) OR (expires_at IS NOT NULL)));
+
+alter table semantic_lock add constraint semantic_lock_pkey PRIMARY KEY (resource);
+
+alter table semantic_lock add constraint semantic_lock_state_check CHECK ((state = ANY (ARRAY['AVAILABLE'::text, 'RESERVING'::text, 'RESERVED'::text])));
+
+alter table semantic_lock add constraint semantic_lock_token_check CHECK ((token >= 0));
 
 CREATE UNIQUE INDEX audit_entry_pkey ON dure.audit_entry USING btree (id);
 
@@ -298,6 +321,11 @@ CREATE UNIQUE INDEX parked_message_side_consumer_message_id_key ON dure.parked_m
 CREATE UNIQUE INDEX participant_action_pkey ON dure.participant_action USING btree (forward_key);
 
 CREATE UNIQUE INDEX partition_archive_pkey ON dure.partition_archive USING btree (name);
+
+CREATE INDEX semantic_lock_expiry ON dure.semantic_lock USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+comment on index semantic_lock_expiry is 'dure:isolation.sweep: the locks whose time is over, the oldest first';
+
+CREATE UNIQUE INDEX semantic_lock_pkey ON dure.semantic_lock USING btree (resource);
 
 create sequence audit_entry_id_seq cache 1;
 
@@ -1551,5 +1579,131 @@ exception
     raise exception 'a writer''s transaction has stayed open for 2 s; nothing was changed'
       using errcode = 'DU004', hint = 'End it (pg_stat_activity) and run this again.';
 end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.row_lock(p_table text, p_column text, p_id text, p_wait_ms integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET lock_timeout TO '0'
+AS $function$
+begin
+  perform set_config('lock_timeout', greatest(p_wait_ms, 1)::text, true);
+  execute format('select from %s where %I = %L for update', p_table, p_column, p_id);
+  return true;
+exception when lock_not_available then
+  return false;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semantic_lock_acquire(p_resource text, p_owner text, p_lease_ms bigint, p_wait_ms integer, p_is_in_transaction boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET lock_timeout TO '0'
+AS $function$
+declare
+  v_lock semantic_lock;
+  v_expired semantic_lock;
+  v_now timestamptz;
+begin
+  if not p_is_in_transaction and pg_current_xact_id_if_assigned() is null then
+    return null;
+  end if;
+  -- 0 would be without limit.
+  perform set_config('lock_timeout', greatest(p_wait_ms, 1)::text, true);
+  begin
+    select * into v_lock from semantic_lock l where l.resource = p_resource for update;
+    if not found then
+      insert into semantic_lock (resource, state, token) values (p_resource, 'AVAILABLE', 0)
+      on conflict do nothing;
+      -- A rival may have been first: this statement sees what he has committed.
+      select * into strict v_lock from semantic_lock l where l.resource = p_resource for update;
+    end if;
+  exception when lock_not_available then
+    return jsonb_build_object('kind', 'busy');
+  end;
+  v_now := clock_timestamp();
+  if v_lock.owner is not null and coalesce(v_lock.expires_at > v_now, true) then
+    return jsonb_build_object(
+      'kind', case when v_lock.owner = p_owner then 'already-yours' else 'held-by-another' end,
+      'lock', semantic_lock_json(v_lock)
+    );
+  end if;
+  v_expired := v_lock;
+  update semantic_lock l set
+    state = 'RESERVING', owner = p_owner, token = l.token + 1, acquired_at = v_now,
+    expires_at = v_now + p_lease_ms * interval '1 ms'
+  where l.resource = p_resource
+  returning * into v_lock;
+  return jsonb_build_object(
+    'kind', 'acquired', 'lock', semantic_lock_json(v_lock),
+    -- The sweeper will not find it any more, so its owner must be told by whoever took it.
+    'takenOver', case when v_expired.owner is not null then semantic_lock_json(v_expired) end
+  );
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semantic_lock_change(p_action text, p_resource text, p_owner text, p_token bigint, p_lease_ms bigint, p_wait_ms integer, p_is_in_transaction boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET lock_timeout TO '0'
+AS $function$
+declare
+  v_lock semantic_lock;
+  v_now timestamptz;
+begin
+  if not p_is_in_transaction and pg_current_xact_id_if_assigned() is null then
+    return null;
+  end if;
+  perform set_config('lock_timeout', greatest(p_wait_ms, 1)::text, true);
+  begin
+    select * into v_lock from semantic_lock l where l.resource = p_resource for update;
+  exception when lock_not_available then
+    return jsonb_build_object('kind', 'busy');
+  end;
+  v_now := clock_timestamp();
+  if v_lock.owner is null then
+    return jsonb_build_object('kind', 'not-held');
+  elsif v_lock.owner <> p_owner then
+    return jsonb_build_object('kind', 'held-by-another', 'lock', semantic_lock_json(v_lock));
+  -- The same saga took it again after its time was over: this is an older part of it that has slept.
+  elsif v_lock.token <> p_token then
+    return jsonb_build_object('kind', 'superseded', 'lock', semantic_lock_json(v_lock));
+  elsif v_lock.expires_at <= v_now and p_action <> 'release' then
+    return jsonb_build_object('kind', 'expired', 'lock', semantic_lock_json(v_lock));
+  end if;
+  if p_action = 'confirm' then
+    update semantic_lock l set state = 'RESERVED', expires_at = v_now + p_lease_ms * interval '1 ms'
+    where l.resource = p_resource returning * into v_lock;
+  elsif p_action = 'renew' then
+    -- Never shorter, and what has no end keeps none.
+    update semantic_lock l
+    set expires_at = case when l.expires_at is not null
+      then greatest(l.expires_at, v_now + p_lease_ms * interval '1 ms') end
+    where l.resource = p_resource returning * into v_lock;
+  elsif p_action = 'release' then
+    update semantic_lock l
+    set state = 'AVAILABLE', owner = null, acquired_at = null, expires_at = null
+    where l.resource = p_resource;
+  end if;
+  return jsonb_build_object('kind', 'done', 'lock', semantic_lock_json(v_lock));
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semantic_lock_json(p_lock dure.semantic_lock)
+ RETURNS jsonb
+ LANGUAGE sql
+AS $function$
+  select jsonb_build_object(
+    'resource', p_lock.resource, 'state', p_lock.state, 'owner', p_lock.owner, 'token', p_lock.token,
+    'acquiredAt', to_char(p_lock.acquired_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+    'expiresAt', to_char(p_lock.expires_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+    'remainingMs', floor(extract(epoch from p_lock.expires_at - clock_timestamp()) * 1000)
+  )
 $function$
 ;

@@ -1,6 +1,6 @@
 export { createDure, Dure } from "./service/dure.ts";
 export type { DureStatus, Handler, OnOptions } from "./service/dure.ts";
-export type { DureOptions } from "./service/service-options.ts";
+export type { DrivenSagas, DureOptions } from "./service/service-options.ts";
 export type { BacklogLimits } from "./service/backlog-watch.ts";
 export type { ServiceStore } from "./service/service-store.ts";
 
@@ -72,6 +72,29 @@ export type {
   ParkRequest,
 } from "./core/parking.ts";
 
+export { StepRefusedError } from "./saga/attempt-execution.ts";
+export { SagaParked } from "./saga/saga-alert.ts";
+export type { SagaParkedData } from "./saga/saga-alert.ts";
+export { sagaStatuses } from "./saga/saga-event.ts";
+export type {
+  ParkedStatus,
+  SagaCommandKind,
+  SagaEvent,
+  SagaReason,
+  SagaStatus,
+} from "./saga/saga-event.ts";
+export type { SagaSettings } from "./saga/saga-engine.ts";
+export type { SagaOutcome } from "./saga/saga-outcomes.ts";
+export type { Sagas, StartedSaga, StartSagaOptions } from "./saga/sagas.ts";
+export type {
+  ClaimPlaces,
+  JournalEntry,
+  SagaMove,
+  SagaSignal,
+  SagaStart,
+  SagaStore,
+  StoredSaga,
+} from "./saga/saga-store.ts";
 export { saga } from "./saga/saga-builder.ts";
 export type { NewSaga, SagaOptions } from "./saga/saga-builder.ts";
 export { checkSaga } from "./saga/saga-check.ts";

@@ -11,7 +11,7 @@ import { describe, expect, it } from "vitest";
 const root: string = fileURLToPath(new URL("../../../", import.meta.url));
 const src = "packages/dure/src/";
 
-const capabilities = ["outbox", "inbox", "saga", "idempotency", "lock", "participant"] as const;
+const capabilities = "outbox inbox saga idempotency lock participant isolation".split(" ");
 const face: readonly string[] = ["core", ...capabilities];
 const ports: readonly string[] = [...face, "admin", "service"];
 
@@ -23,6 +23,7 @@ const allowed: Record<string, readonly string[] | "anything"> = {
   idempotency: ["core"],
   lock: ["core"],
   participant: ["core"],
+  isolation: ["core"],
   saga: ["core", "outbox", "inbox"],
   transaction: ["core"],
   admin: face,

@@ -26,11 +26,19 @@ export const errorCodes = [
   "RETRYABLE",
   "SCHEMA_MISSING",
   "SCHEMA_TOO_NEW",
+  "SAGA_COMMAND_REFUSED",
+  "SAGA_ID_REUSED",
+  "SAGA_INPUT_INVALID",
+  "SAGA_NOT_FOUND",
   "STEP_COMPENSATED",
+  "STEP_REFUSED",
+  "STEP_RESULT_INVALID",
+  "STEP_TIMED_OUT",
   "STOPPED",
   "TOO_MANY_KEYS",
   "TRANSACTION_ENDED",
   "UNKNOWN_MESSAGE_TYPE",
+  "VERSION_CONFLICT",
 ] as const;
 
 /** A member of {@link errorCodes}. */

@@ -8,7 +8,12 @@ import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createDure, event } from "../../src/index.ts";
 import type { StandardSchema, TransactionHandle } from "../../src/index.ts";
-import { postgresParticipantBarrier, postgresStore } from "../../src/postgres/index.ts";
+import {
+  postgresGuardedTable,
+  postgresParticipantBarrier,
+  postgresSemanticLocks,
+  postgresStore,
+} from "../../src/postgres/index.ts";
 import { fromDrizzle, fromKysely, fromPg, fromPostgresJs } from "../../src/transaction/index.ts";
 import { createTestDatabase } from "../support/test-database.ts";
 import type { TestDatabase } from "../support/test-database.ts";
@@ -198,6 +203,31 @@ describe.each(Object.keys(ways).map((name) => [name]))("through %s", (name) => {
       { kind: "executed", answer },
       { kind: "replayed", answer },
     ]);
+  });
+
+  it("locks and guarded rows answer alike, and a wait that is over ends no transaction", async () => {
+    const locks = postgresSemanticLocks();
+    const rows = postgresGuardedTable({ table: "business", statusColumn: "id", columns: ["id"] });
+    const claim = { resource: `${name}-room`, owner: "SAGA-1", token: 1 };
+    const [id, held] = [`${name}-row`, `${name}-held`];
+    const rival = await database.pool.connect();
+    await rival.query("insert into business values ($1)", [held]);
+    await rival.query("begin");
+    await rival.query("select from business where id = $1 for update", [held]);
+    const outcomes: { readonly kind: string }[] = [];
+    await run(async (tx, insertRow) => {
+      outcomes.push(await locks.acquire(tx, claim), await locks.confirm(tx, claim));
+      outcomes.push(await rows.lockRow(tx, { id: held, waitMs: 5 }));
+      await insertRow(id);
+      outcomes.push(await rows.rereadValue(tx, { id, before: { id } }));
+      outcomes.push(await rows.transition(tx, { id, from: [id, "b"], to: `${id}-moved` }));
+    });
+    await rival.query("rollback");
+    rival.release();
+    const kinds = outcomes.map(({ kind }) => kind);
+    expect(kinds).toEqual(["acquired", "confirmed", "busy", "unchanged", "moved"]);
+    expect(await rowOf(`${id}-moved`)).toBeDefined();
+    expect(await locks.read(database.pool, claim)).toMatchObject({ state: "RESERVED", token: 1 });
   });
 
   it("an error of a statement keeps its SQLSTATE", async () => {
