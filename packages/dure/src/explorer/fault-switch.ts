@@ -6,6 +6,8 @@ export interface FaultSwitch {
   at(name: string): void;
   /** Comes to a statement or a call; what it answers is asked when the answer is there. */
   begin(name: string): AnswerSwitch;
+  /** How often it came by this name so far. */
+  countOf(name: string): number;
 }
 
 /** Asked when the answer is there: it may not come back, it says. */
@@ -46,6 +48,7 @@ export function createFaultSwitch({ fault, onPoint, onHit, die }: FaultSwitchOpt
     return true;
   };
   return {
+    countOf: (name) => counts.get(name) ?? 0,
     at: (name) => void isHit({ name, occurrence: count(name), when: "at" }),
     begin(name) {
       const occurrence = count(name);
@@ -64,6 +67,7 @@ export function createFaultSwitch({ fault, onPoint, onHit, die }: FaultSwitchOpt
 /** Outside a scenario: nothing is counted and nothing fails. */
 export const noFaultSwitch: FaultSwitch = {
   at() {},
+  countOf: () => 0,
   begin: () => ({ answered: () => "passed", failed() {} }),
 };
 

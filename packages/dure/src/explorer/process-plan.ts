@@ -22,7 +22,8 @@ export type ProcessMessage =
     }
   /** The fault happens now. */
   | { readonly kind: "hit" }
-  | { readonly kind: "done" }
+  /** The scenario is over; `cameBy`: how often it came by the name of its fault. */
+  | { readonly kind: "done"; readonly cameBy: number }
   /** `hasOutcomes`: the module wants to see the untouched snapshot. */
   | {
       readonly kind: "settled";

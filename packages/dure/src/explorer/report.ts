@@ -3,8 +3,8 @@ import { type CrashPoint, describePoint } from "./crash-point.ts";
 /** What {@link explore} found. */
 export interface ExplorationReport {
   /**
-   * `held`: at each explored point all was well. `violated`: at one it was not. `incomplete`: neither, but a steady
-   * point that was planned was not reached.
+   * `held`: at each point that was reached all was well. `violated`: at one it was not. `incomplete`: neither, but a
+   * point that both fault-free runs came by was not reached, nor its name at all.
    */
   readonly verdict: "held" | "violated" | "incomplete";
   /** For `process.exitCode`: 0 held, 1 violated, 2 incomplete. */
@@ -29,8 +29,11 @@ export interface ExploredPoint extends CrashPoint {
 export type PointVerdict =
   | { readonly kind: "held" }
   | { readonly kind: "violated"; readonly problems: readonly string[] }
-  /** No run came by, in two tries. Nothing is known about it. */
-  | { readonly kind: "not-reached"; readonly detail: string };
+  /**
+   * No run came by, in two tries. Nothing is known about it. `cameBy`: how often the last one came by its name;
+   * more than 0 is a loop that turned less often.
+   */
+  | { readonly kind: "not-reached"; readonly cameBy: number; readonly detail: string };
 
 /** Makes the report of its points. */
 export function reportOf(
@@ -38,7 +41,7 @@ export function reportOf(
 ): ExplorationReport {
   const isViolated = facts.points.some(({ verdict }) => verdict.kind === "violated");
   const isIncomplete = facts.points.some(
-    ({ verdict, isSteady }) => verdict.kind === "not-reached" && isSteady,
+    ({ verdict, isSteady }) => verdict.kind === "not-reached" && verdict.cameBy === 0 && isSteady,
   );
   if (isViolated) return { verdict: "violated", exitCode: 1, ...facts };
   if (isIncomplete) return { verdict: "incomplete", exitCode: 2, ...facts };

@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { settledWithin } from "../core/abort.ts";
 import type { SeenPoint } from "./crash-point.ts";
 import {
   planVariable,
@@ -11,6 +13,7 @@ import {
 } from "./process-plan.ts";
 
 const OUTPUT_CHARS_MAX = 4_000;
+const CLOSE_MS_MAX = 2_000;
 
 /** How the explorer's processes are run. */
 export interface ProcessSettings {
@@ -26,6 +29,8 @@ export interface ProcessOutcome {
   readonly points: readonly SeenPoint[];
   /** Its fault happened. */
   readonly isHit: boolean;
+  /** How often the scenario came by the name of its fault, if it ended by itself. */
+  readonly cameBy: number;
   readonly settled: Extract<ProcessMessage, { kind: "settled" }> | undefined;
   /** Of a process that failed: its error, or its last words. */
   readonly detail: string;
@@ -77,13 +82,17 @@ async function watch(child: ChildProcess): Promise<Watched> {
     // Only our own program writes here, whole lines at once.
     messages.push(JSON.parse(line) as ProcessMessage);
   });
+  const closed = once(child, "close");
+  closed.catch(() => undefined); // a program that cannot be started is told of below
   const wasKilled = await new Promise<boolean>((resolve) => {
     child.once("error", (error) => {
       keep(String(error));
       resolve(false);
     });
-    child.once("close", () => resolve(child.killed));
+    child.once("exit", () => resolve(child.killed));
   });
+  // What it wrote may still be on its way; a process that it started itself may hold its output open for ever.
+  await settledWithin(closed, CLOSE_MS_MAX);
   return { messages, output, wasKilled };
 }
 
@@ -93,13 +102,15 @@ function outcomeOf(
 ): ProcessOutcome {
   const failure = messages.find((message) => message.kind === "failed");
   const settled = messages.find((message) => message.kind === "settled");
-  const isFinished = settled !== undefined || messages.some(({ kind }) => kind === "done");
+  const done = messages.find((message) => message.kind === "done");
+  const isFinished = settled !== undefined || done !== undefined;
   const lastWords = output.trim() === "" ? "" : `; its last words:\n${output.trim()}`;
   const late = `it was not done after ${msMax} ms${lastWords}`;
   return {
     end: isFinished ? "finished" : wasKilled ? "timed-out" : "failed",
     points: messages.flatMap((message) => (message.kind === "point" ? [seenOf(message)] : [])),
     isHit: messages.some(({ kind }) => kind === "hit"),
+    cameBy: done?.cameBy ?? 0,
     settled,
     detail: failure?.error ?? (wasKilled ? late : `its process ended early${lastWords}`),
   };

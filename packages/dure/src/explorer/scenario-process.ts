@@ -34,9 +34,10 @@ async function runPhase(scenario: ScenarioModule): Promise<ProcessMessage> {
     throw new TypeError(`${plan.moduleUrl} exports no function named scenario`);
   }
   if (plan.phase === "settle") return settle(scenario, createScene(noFaultSwitch));
-  if (plan.phase === "prepare") await scenario.prepare?.(createScene(noFaultSwitch));
-  else await scenario.scenario(createScene(countingSwitch()));
-  return { kind: "done" };
+  const faults = plan.phase === "scenario" ? countingSwitch() : noFaultSwitch;
+  if (plan.phase === "prepare") await scenario.prepare?.(createScene(faults));
+  else await scenario.scenario(createScene(faults));
+  return { kind: "done", cameBy: faults.countOf(plan.fault?.name ?? "") };
 }
 
 async function settle(scenario: ScenarioModule, scene: Scene): Promise<ProcessMessage> {

@@ -25,7 +25,7 @@ export async function explorePoint(
   facts: { readonly run: ScenarioRun; readonly references: References },
 ): Promise<ExploredPoint> {
   const startedAt = systemClock.monotonic();
-  let verdict: PointVerdict = { kind: "not-reached", detail: "it was not tried" };
+  let verdict: PointVerdict = { kind: "not-reached", cameBy: 0, detail: "it was not tried" };
   for (let tries = 1; tries <= TRIES_MAX && verdict.kind === "not-reached"; tries += 1) {
     verdict = await tryPoint(point, facts);
   }
@@ -40,8 +40,14 @@ async function tryPoint(
   const databaseUrls = databases.urls;
   const scenario = await run.process({ phase: "scenario", databaseUrls, fault });
   if (!scenario.isHit) {
-    const how = scenario.end === "finished" ? "the scenario ended without it" : scenario.detail;
-    return { kind: "not-reached", detail: `tried ${TRIES_MAX} times; ${how}` };
+    const { cameBy } = scenario;
+    const ended = `it ended, and came by ${fault.name} ${cameBy} times`;
+    const how = scenario.end === "finished" ? ended : scenario.detail;
+    return {
+      kind: "not-reached",
+      cameBy,
+      detail: `tried ${TRIES_MAX} times; the last time ${how}`,
+    };
   }
   // A scenario that fails of its lost answer has answered its caller; one that hangs has not.
   if (scenario.end === "timed-out") return violated(`scenario: ${scenario.detail}`);
