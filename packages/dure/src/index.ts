@@ -19,7 +19,7 @@ export type {
   TransactionOptions,
   TransactionStore,
 } from "./core/service-transaction.ts";
-export type { TransactionHandle } from "./core/transaction.ts";
+export type { Statement, TransactionHandle } from "./core/transaction.ts";
 export type { StandardIssue, StandardResult, StandardSchema } from "./core/standard-schema.ts";
 
 export {
@@ -71,6 +71,49 @@ export type {
   ParkingStore,
   ParkRequest,
 } from "./core/parking.ts";
+
+export { saga } from "./saga/saga-builder.ts";
+export type { NewSaga, SagaOptions } from "./saga/saga-builder.ts";
+export { sagaDefaults } from "./saga/saga-defaults.ts";
+export type { ActionKind, SagaDefaults } from "./saga/saga-defaults.ts";
+export type {
+  AnySagaDefinition,
+  CompensationCall,
+  CompensationContext,
+  CompensationPlan,
+  PlanNode,
+  ReplyPlan,
+  SagaContext,
+  SagaDefinition,
+  SagaInput,
+  SagaOutput,
+  StepAction,
+  StepCall,
+  StepContext,
+  StepPlan,
+} from "./saga/saga-definition.ts";
+export type { AnySagaPath, SagaGroup, SagaPath, SagaScope } from "./saga/saga-path.ts";
+export type {
+  ActionSettings,
+  CompensationOptions,
+  CompensationSettings,
+  CompensationView,
+  ForwardStepOptions,
+  LocalAction,
+  MessageAction,
+  NoUndo,
+  Refusal,
+  ReplyDefinition,
+  RunAction,
+  SagaView,
+  StatementAction,
+  StepOptions,
+  StepSettings,
+  StepView,
+  Undo,
+  WithTransaction,
+} from "./saga/step-options.ts";
+export type { Refused, Storable } from "./saga/storable.ts";
 
 export type {
   Delivery,

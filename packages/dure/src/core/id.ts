@@ -29,3 +29,16 @@ function nextRandomBytes(): Uint8Array {
   nextAt += 16;
   return pool.slice(nextAt - 16, nextAt);
 }
+
+const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/** A ULID: 26 letters and digits that sort by time. Source: github.com/ulid/spec. */
+export function newUlid(clock: Clock = systemClock): string {
+  let bits = BigInt(`0x${newId(clock).replaceAll("-", "")}`);
+  let text = "";
+  for (let index = 0; index < 26; index += 1) {
+    text = `${crockford[Number(bits & 31n)] ?? ""}${text}`;
+    bits >>= 5n;
+  }
+  return text;
+}

@@ -27,21 +27,36 @@ export interface TransactionOptions {
 /** What a transaction's work came to. */
 export interface WorkDone<Result> {
   readonly result: Result;
-  /** To be run last in the transaction, on the way to its COMMIT. */
-  readonly last?: Statement | undefined;
+  /** To be run last in the transaction, in this order, on the way to its COMMIT. */
+  readonly last?: readonly Statement[] | undefined;
+}
+
+/** What a transaction may be told. */
+export interface RunOptions {
+  /**
+   * After how many milliseconds of doing nothing between two statements the server ends it; no more than the
+   * store says for all.
+   */
+  readonly idleMsMax?: number;
 }
 
 /** Runs transactions on the service's database. */
 export interface TransactionStore<Client = unknown> {
   /**
-   * Begins, runs `work`, runs its last statement and commits: these two in one round trip where the driver
-   * can. Rolls back when `work` throws or the last statement fails. The last statement is never run alone:
-   * when the work has ended the transaction itself it is refused.
-   * @throws NOT_IN_TRANSACTION when there is a last statement and the work has ended the transaction
+   * Begins, runs `work`, runs its last statements and commits: these in one round trip where the driver
+   * can. Rolls back when `work` throws or a last statement fails. The last statements are never run alone:
+   * when the work has ended the transaction itself they are refused.
+   * @throws NOT_IN_TRANSACTION when there are last statements and the work has ended the transaction
    * @throws COMMIT_REFUSED when COMMIT answered ROLLBACK: a statement had failed and its error was swallowed
    * @throws COMMIT_IN_DOUBT when the connection was lost while COMMIT was on its way
    */
   run<Result>(
     work: (tx: TransactionHandle, client: Client) => Promise<WorkDone<Result>>,
+    options?: RunOptions,
   ): Promise<Result>;
+  /**
+   * Runs the statements in a transaction of their own: in one round trip where the driver can.
+   * @throws COMMIT_REFUSED, COMMIT_IN_DOUBT as `run`
+   */
+  runStatements(statements: readonly Statement[]): Promise<void>;
 }

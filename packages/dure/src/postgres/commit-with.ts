@@ -10,26 +10,65 @@ export type CommitAnswer =
   | { readonly kind: "failed"; readonly error: unknown; readonly mayHaveCommitted: boolean };
 
 /**
- * Runs the last statement of a transaction and COMMIT: in one round trip where the driver lets us write the
+ * Runs the last statements of a transaction and COMMIT: in one round trip where the driver lets us write the
  * protocol's messages, as that of `pg` does, else one after the other. Behind a statement that fails COMMIT
  * is not run. `assertTransaction` fails outside a transaction; it is run first where the driver does not
  * know whether there is one.
  */
 export async function commitWith(
   client: PostgresClient,
-  last: Statement | undefined,
+  last: readonly Statement[],
   assertTransaction: string,
 ): Promise<CommitAnswer> {
-  const statements = last === undefined ? [] : [{ text: assertTransaction, params: [] }, last];
+  const statements = last.length === 0 ? [] : [{ text: assertTransaction, params: [] }, ...last];
+  if (statements.length > 0) {
+    const answer = sendTogether(client, statements, true);
+    if (answer !== undefined) return answer;
+  }
+  return oneByOne(client, statements);
+}
+
+/**
+ * Runs the statements in a transaction of their own: in one round trip where the driver lets us write the
+ * protocol's messages, else as BEGIN, one after the other, and COMMIT.
+ */
+export async function commitAlone(
+  client: PostgresClient,
+  statements: readonly Statement[],
+): Promise<CommitAnswer> {
+  const answer = sendTogether(client, statements, false);
+  if (answer !== undefined) return answer;
+  try {
+    await client.query("begin isolation level read committed");
+  } catch (error) {
+    return { kind: "failed", error, mayHaveCommitted: false };
+  }
+  const outcome = await oneByOne(client, statements);
+  // A connection that cannot roll back is lost, which is what the outcome says then.
+  if (outcome.kind === "failed") await client.query("rollback").catch(() => undefined);
+  return outcome;
+}
+
+/** Undefined: the driver does not let us. */
+function sendTogether(
+  client: PostgresClient,
+  statements: readonly Statement[],
+  isInTransaction: boolean,
+): Promise<CommitAnswer> | undefined {
   // Whatever the client is beyond its shape is looked at before it is used.
   const driver = client as unknown as Partial<PgClient>;
   const canWrite = typeof driver.connection?.parse === "function" && driver.pipeline !== true;
-  if (canWrite && statements.length > 0) {
-    return new Promise((answer) => {
-      const status = (): unknown => driver.getTransactionStatus?.();
-      driver.query?.(new CommittingQuery({ statements, status, answer }));
-    });
-  }
+  if (!canWrite) return undefined;
+  return new Promise((answer) => {
+    const status = (): unknown => driver.getTransactionStatus?.();
+    driver.query?.(new CommittingQuery({ statements, isInTransaction, status, answer }));
+  });
+}
+
+async function oneByOne(
+  client: PostgresClient,
+  statements: readonly Statement[],
+): Promise<CommitAnswer> {
   let isCommitting = false;
   try {
     for (const { text, params } of statements) await client.query(text, params);
@@ -60,24 +99,31 @@ interface PgConnection {
   sync(): void;
 }
 
-/** All statements and COMMIT before one Sync: an error passes over everything behind it. */
+/**
+ * All statements, and COMMIT where a transaction was begun, before one Sync: an error passes over everything
+ * behind it, and without BEGIN the server makes one transaction of what stands before a Sync.
+ * Source: PostgreSQL documentation, "Extended Query" and "Pipelining", on implicit transactions.
+ */
 class CommittingQuery {
   /** Not to be renamed: with a `query_timeout`, `pg` puts its own in its place. */
   callback: (error: unknown) => void;
   #statements: readonly Statement[];
+  readonly #isInTransaction: boolean;
   readonly #status: () => unknown;
   #isSent = false;
   #completed = 0;
   #command: string | undefined;
 
-  /** The first of the statements asserts that there is a transaction. */
+  /** In a transaction, the first of the statements asserts that there is one. */
   constructor(parts: {
     readonly statements: readonly Statement[];
+    readonly isInTransaction: boolean;
     readonly status: () => unknown;
     readonly answer: (answer: CommitAnswer) => void;
   }) {
     const { answer } = parts;
     this.#statements = parts.statements;
+    this.#isInTransaction = parts.isInTransaction;
     this.#status = parts.status;
     this.callback = (error) => {
       if (error === null) return answer({ kind: "answered", command: this.#command });
@@ -93,12 +139,17 @@ class CommittingQuery {
   /** Called when everything before it has been answered. */
   submit(connection: PgConnection): Error | undefined {
     const status = this.#status();
-    if (status === "I") return notInTransaction();
-    if (status === "T" || status === "E") this.#statements = this.#statements.slice(1);
+    if (this.#isInTransaction) {
+      if (status === "I") return notInTransaction();
+      if (status === "T" || status === "E") this.#statements = this.#statements.slice(1);
+    } else if (status === "T" || status === "E") {
+      return new Error("a connection came from the pool in the middle of a transaction");
+    }
+    const commit = this.#isInTransaction ? [{ text: "commit", params: [] }] : [];
     this.#isSent = true;
     connection.stream.cork();
     try {
-      for (const { text, params } of [...this.#statements, { text: "commit", params: [] }]) {
+      for (const { text, params } of [...this.#statements, ...commit]) {
         connection.parse({ text });
         connection.bind({ values: params.map(wireText) });
         connection.execute({});

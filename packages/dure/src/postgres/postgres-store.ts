@@ -20,6 +20,7 @@ import {
 } from "./pool.ts";
 import type { PostgresClient, PostgresPool, PostgresPoolWithCallbacks } from "./pool.ts";
 import { outboxNews } from "./relay-admin-store.ts";
+import { postgresSagaStore } from "./saga-store.ts";
 import { postgresTransactionStore } from "./transaction-store.ts";
 
 /** What {@link postgresStore} takes. */
@@ -76,6 +77,7 @@ export function postgresStore<Client extends PostgresClient>(
     inbox: postgresInboxStore(bounded, schema),
     parking: postgresParkingStore(bounded, schema),
     transactions: postgresTransactionStore(pool, { schema, idleInTransactionMsMax }),
+    sagas: postgresSagaStore(bounded, schema),
     admin: postgresAdminStore(bounded, schemaName, pool),
     news: {
       tell: () => notifications.tell(),

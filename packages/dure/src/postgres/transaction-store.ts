@@ -1,7 +1,7 @@
 import { DureError, describeError } from "../core/errors.ts";
 import type { TransactionStore } from "../core/service-transaction.ts";
-import type { Statement } from "../core/transaction.ts";
-import { commitWith } from "./commit-with.ts";
+import { commitAlone, commitWith } from "./commit-with.ts";
+import type { CommitAnswer } from "./commit-with.ts";
 import { outboxSql } from "./outbox-sql.ts";
 import { takeClient } from "./pool.ts";
 import type { PostgresClient, PostgresPool } from "./pool.ts";
@@ -20,21 +20,36 @@ export function postgresTransactionStore<Client extends PostgresClient>(
   }: { /** Quoted. */ readonly schema: string; readonly idleInTransactionMsMax: number },
 ): TransactionStore<Client> {
   const { assertTransaction } = outboxSql(schema);
-  const beginText =
-    idleInTransactionMsMax === 0
+  const beginText = (idleMs: number): string =>
+    idleMs === 0
       ? beginOnly
-      : `${beginOnly}; set local idle_in_transaction_session_timeout = ${idleInTransactionMsMax}`;
+      : `${beginOnly}; set local idle_in_transaction_session_timeout = ${idleMs}`;
+  const beginAsAlways = beginText(idleInTransactionMsMax);
   return {
-    async run(work) {
+    async run(work, options) {
       const { client, release } = await connect(pool);
       try {
-        await begin(client, beginText);
-        const { result, last } = await work(client, client);
-        await commit(client, last, assertTransaction);
+        const idleMs = options?.idleMsMax ?? Infinity;
+        const isShorter = idleMs < (idleInTransactionMsMax || Infinity);
+        await begin(client, isShorter ? beginText(idleMs) : beginAsAlways);
+        const { result, last = [] } = await work(client, client);
+        assertCommitted(await commitWith(client, last, assertTransaction));
         release();
         return result;
       } catch (error) {
         throw await rolledBack(client, release, error);
+      }
+    },
+    async runStatements(statements) {
+      const { client, release } = await connect(pool);
+      let isOver = false;
+      try {
+        const answer = await commitAlone(client, statements);
+        isOver = answer.kind === "answered" || classifySqlError(answer.error) !== "unavailable";
+        assertCommitted(answer);
+      } finally {
+        // Without BEGIN an error of the server has ended the transaction; any other connection is not trusted.
+        release(!isOver);
       }
     },
   };
@@ -60,12 +75,7 @@ async function begin(client: PostgresClient, text: string): Promise<void> {
   }
 }
 
-async function commit(
-  client: PostgresClient,
-  last: Statement | undefined,
-  assertTransaction: string,
-): Promise<void> {
-  const answer = await commitWith(client, last, assertTransaction);
+function assertCommitted(answer: CommitAnswer): void {
   if (answer.kind === "failed") {
     const { error, mayHaveCommitted } = answer;
     if (classifySqlError(error) !== "unavailable") throw translateSqlError(error);

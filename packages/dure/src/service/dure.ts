@@ -22,12 +22,16 @@ import type { OrderCounts } from "../inbox/order-check.ts";
 import { createOutbox } from "../outbox/outbox.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import { Relay } from "../outbox/relay.ts";
+import type { SagaEngine } from "../saga/saga-engine.ts";
+import type { Sagas } from "../saga/sagas.ts";
 import { watchBacklog } from "./backlog-watch.ts";
 import { assertDedupHorizon } from "./dedup-horizon.ts";
 import { runMaintenance } from "./maintenance-loop.ts";
 import { readOptions } from "./service-options.ts";
 import type { DureOptions, DureSettings } from "./service-options.ts";
+import { wireSagas } from "./saga-wiring.ts";
 import { runInTransaction } from "./service-transaction.ts";
+import type { TransactionParts } from "./service-transaction.ts";
 
 /** What {@link Dure.on} takes. */
 export interface OnOptions {
@@ -72,6 +76,10 @@ export class Dure<Client = unknown> {
   readonly deadLetters: DeadLetters;
   /** The relays of this service, in whatever process they run: pause, resume, drain, repair. */
   readonly relay: RelayControl;
+  /** Starts sagas and waits for them. */
+  readonly sagas: Sagas;
+  readonly #sagaEngine: SagaEngine | undefined;
+  readonly #afterCommit: WeakMap<TransactionHandle, (() => void)[]> = new WeakMap();
   readonly #options: DureOptions<Client>;
   readonly #settings: DureSettings;
   readonly #clock: Clock;
@@ -97,6 +105,28 @@ export class Dure<Client = unknown> {
       clock: this.#clock,
       onWritten: () => this.#wakeRelays(),
     });
+    const { sagas, engine, handlers } = wireSagas({
+      options,
+      settings: this.#settings.sagas,
+      clock: this.#clock,
+      logger: this.#logger,
+      isRunning: () => this.#stop?.signal.aborted === false,
+      run: (work, more) => this.#run(work, () => undefined, more),
+      onWritten: () => this.#wakeRelays(),
+      afterCommit: (tx, callBack) => this.#callAfterCommit(tx, callBack),
+    });
+    this.sagas = sagas;
+    this.#sagaEngine = engine;
+    for (const { definition, handle } of handlers) {
+      this.on(definition, { group: `${options.service}.sagas` }, handle);
+    }
+  }
+
+  /** Of a transaction that is not ours nobody says when it has committed: then soon must do. */
+  #callAfterCommit(tx: TransactionHandle, callBack: () => void): void {
+    const callBacks = this.#afterCommit.get(tx);
+    if (callBacks === undefined) callBack();
+    else callBacks.push(callBack);
   }
 
   /**
@@ -121,17 +151,25 @@ export class Dure<Client = unknown> {
   #run<Result>(
     work: (tx: ServiceTransaction<Client>, raw: TransactionHandle) => Promise<Result>,
     context: () => MessageContext | undefined,
+    more: Pick<TransactionParts<Client, Result>, "last" | "options"> = {},
   ): Promise<Result> {
     const { store, service } = this.#options;
     return runInTransaction({
+      ...more,
       transactions: store.transactions,
       outbox: store.outbox,
       source: service,
       clock: this.#clock,
       faults: this.#faults,
       context,
-      work,
+      work: (tx, raw) => {
+        this.#afterCommit.set(tx, []);
+        return work(tx, raw);
+      },
       onWritten: () => this.#wakeRelays(),
+      onCommitted: (tx) => {
+        for (const callBack of this.#afterCommit.get(tx) ?? []) callBack();
+      },
     });
   }
 
@@ -202,6 +240,7 @@ export class Dure<Client = unknown> {
       loops.push(this.#startRelay(signal));
     }
     for (const group of this.#groups.values()) loops.push(this.#startConsumer(group, signal));
+    if (this.#sagaEngine !== undefined) loops.push(this.#sagaEngine.run(signal));
     this.#loops = Promise.all(loops);
   }
 

@@ -8,6 +8,8 @@ import type { Logger } from "../core/logger.ts";
 import type { Transport } from "../core/transport.ts";
 import type { ConsumerOptions, ConsumerSettings } from "../inbox/consumer.ts";
 import type { RelayOptions, RelaySettings } from "../outbox/relay.ts";
+import type { AnySagaDefinition } from "../saga/saga-definition.ts";
+import type { SagaSettings } from "../saga/saga-engine.ts";
 import type { BacklogLimits } from "./backlog-watch.ts";
 import type { ServiceStore } from "./service-store.ts";
 
@@ -30,9 +32,17 @@ export interface DureOptions<Client = unknown> {
   readonly backlog?: BacklogLimits;
   /** All events that the service knows. Given: a message of another type on a subscribed topic is a dead letter at once. */
   readonly contracts?: readonly AnyEventDefinition[];
+  /** The sagas that this process drives. */
+  readonly sagas?: SagaOptions;
   readonly logger?: Logger;
   readonly clock?: Clock;
   readonly faults?: Faults;
+}
+
+/** What {@link DureOptions.sagas} takes. */
+export interface SagaOptions extends Partial<SagaSettings> {
+  /** All versions that may still be under way: what no process knows stands still. */
+  readonly definitions: readonly AnySagaDefinition[];
 }
 
 /** The options that are numbers, with the defaults filled in. */
@@ -41,6 +51,7 @@ export interface DureSettings {
   readonly consumer: ConsumerSettings;
   readonly redriveWindowMs: number;
   readonly backlog: Required<BacklogLimits>;
+  readonly sagas: SagaSettings;
 }
 
 const knownOptions = [
@@ -52,6 +63,7 @@ const knownOptions = [
   "redriveWindowMs",
   "backlog",
   "contracts",
+  "sagas",
   "logger",
   "clock",
   "faults",
@@ -118,10 +130,28 @@ export function readOptions(options: DureOptions): DureSettings {
   unknownKeys("backlog.", backlog, ["warningMs", "alertMs"], problems);
   range("backlog.warningMs", backlog.warningMs, 1_000, 365 * dayMs, problems);
   range("backlog.alertMs", backlog.alertMs, backlog.warningMs, 365 * dayMs, problems);
+  const sagas = readSagaOptions(options.sagas, problems);
   if (problems.length > 0) {
     throw new DureError("CONFIGURATION_INVALID", `createDure: ${problems.join("; ")}`);
   }
-  return { relay: options.relay === false ? undefined : relay, consumer, redriveWindowMs, backlog };
+  return {
+    relay: options.relay === false ? undefined : relay,
+    consumer,
+    redriveWindowMs,
+    backlog,
+    sagas,
+  };
+}
+
+function readSagaOptions(options: SagaOptions | undefined, problems: string[]): SagaSettings {
+  const { definitions, ...given } = options ?? { definitions: [] };
+  if (!Array.isArray(definitions)) problems.push("sagas.definitions: must be a list");
+  unknownKeys("sagas.", given, ["concurrency", "leaseMs", "pollMs"], problems);
+  const settings = { concurrency: 1_000, leaseMs: 10_000, pollMs: 250, ...given };
+  range("sagas.concurrency", settings.concurrency, 1, 100_000, problems);
+  range("sagas.leaseMs", settings.leaseMs, 1_000, 3_600_000, problems);
+  range("sagas.pollMs", settings.pollMs, 5, 60_000, problems);
+  return settings;
 }
 
 function checkPolling(

@@ -3,8 +3,12 @@ import { DureError } from "../core/errors.ts";
 import type { EventDefinition } from "../core/event.ts";
 import type { Faults } from "../core/faults.ts";
 import type { MessageContext } from "../core/message.ts";
-import type { ServiceTransaction, TransactionStore } from "../core/service-transaction.ts";
-import type { TransactionHandle } from "../core/transaction.ts";
+import type {
+  RunOptions,
+  ServiceTransaction,
+  TransactionStore,
+} from "../core/service-transaction.ts";
+import type { Statement, TransactionHandle } from "../core/transaction.ts";
 import type { OutboxStore, PreparedEvent } from "../outbox/outbox-store.ts";
 import { prepareEvent } from "../outbox/outbox.ts";
 
@@ -18,6 +22,11 @@ export interface TransactionParts<Client, Result> {
   readonly context: () => MessageContext | undefined;
   readonly work: (tx: ServiceTransaction<Client>, raw: TransactionHandle) => Promise<Result>;
   readonly onWritten: () => void;
+  /** What is to be written last, in the same round trip as COMMIT. */
+  readonly last?: (result: Result) => Promise<readonly Statement[]>;
+  /** It has committed. */
+  readonly onCommitted?: (tx: TransactionHandle) => void;
+  readonly options?: RunOptions | undefined;
 }
 
 /** Runs the work, writes what it emitted together with COMMIT, and says so after it. */
@@ -26,6 +35,7 @@ export async function runInTransaction<Client, Result>(
 ): Promise<Result> {
   const { transactions, outbox, source, clock, faults } = parts;
   const emitted: (PreparedEvent | Promise<PreparedEvent>)[] = [];
+  let committed: TransactionHandle | undefined;
   const result = await transactions.run(async (raw, client) => {
     let isOpen = true;
     const assertOpen = (): void => {
@@ -56,13 +66,16 @@ export async function runInTransaction<Client, Result>(
       isOpen = false;
       const events = await Promise.all(emitted.map(async (prepared) => prepared));
       await faults.hit("transaction.before-commit");
-      const last = events.length > 0 ? outbox.appendStatement(source, events) : undefined;
+      const last = events.length > 0 ? [outbox.appendStatement(source, events)] : [];
+      if (parts.last !== undefined) last.push(...(await parts.last(value)));
+      committed = tx;
       return { result: value, last };
     } finally {
       isOpen = false;
     }
-  });
+  }, parts.options);
   await faults.hit("transaction.after-commit");
   if (emitted.length > 0) parts.onWritten();
+  if (committed !== undefined) parts.onCommitted?.(committed);
   return result;
 }

@@ -1,0 +1,221 @@
+import type { Statement } from "../core/transaction.ts";
+import type { JournalEntry, SagaMove, SagaStore, StoredSaga } from "../saga/saga-store.ts";
+import type { SagaStatus } from "../saga/saga-event.ts";
+import { queryWithin } from "./pool.ts";
+import type { PostgresPool, PostgresResult } from "./pool.ts";
+import { sagaSql } from "./saga-sql.ts";
+import { translateSqlError } from "./sqlstate.ts";
+
+/** JSON text and our ids hold no control characters. */
+const separator = "\u001e";
+
+/**
+ * Sagas in the tables of `0011_saga.sql`. `pool` bounds its statements; `schema` is quoted.
+ */
+export function postgresSagaStore(pool: PostgresPool, schema: string): SagaStore {
+  const sql = sagaSql(schema);
+  const run = async (text: string, params: readonly unknown[]): Promise<PostgresResult> => {
+    try {
+      return await pool.query(text, params);
+    } catch (error) {
+      throw translateSqlError(error);
+    }
+  };
+  /** Fences in one transaction, frees in the next: what the fence let through is committed by then. */
+  const fenceAndFree = async (process: number, isLeaving: boolean): Promise<number> => {
+    await run(sql.fence, [process, isLeaving]);
+    return Number((await run(sql.free, [process])).rows[0]?.["freed"]);
+  };
+  return {
+    async join(leaseMs) {
+      const { rows } = await run(sql.join, [leaseMs]);
+      return { process: Number(rows[0]?.["process"]), now: Number(rows[0]?.["now"]) };
+    },
+    async beat(process, leaseMs) {
+      // An answer that comes after the lease is no answer.
+      const { rows } = await queryWithin(pool, sql.beat, [process, leaseMs], { msMax: leaseMs });
+      return rows[0]?.["is_held"] === true ? { now: Number(rows[0]["now"]) } : undefined;
+    },
+    async takeOver() {
+      const { rows } = await run(sql.overdue, []);
+      let freed = 0;
+      for (const row of rows) freed += await fenceAndFree(Number(row["process"]), false);
+      return freed;
+    },
+    async leave(process) {
+      await fenceAndFree(process, true);
+    },
+    async record(process, batch, entries) {
+      const { rows } = await run(sql.record, recordParams(process, batch, entries));
+      return new Set(rows[0]?.["refused"] as readonly string[] | null);
+    },
+    recordStatement: (process, batch, entry) => ({
+      text: sql.recordLocal,
+      params: localParams(process, batch, entry),
+    }),
+    async claim(process, places) {
+      const { rows } = await run(sql.claim, [
+        process,
+        places.map((place) => place.definition),
+        places.map((place) => place.version),
+        places.map((place) => place.places),
+      ]);
+      return rows.map((row) => String(row["saga_id"]));
+    },
+    async owned(process) {
+      const { rows } = await run(sql.owned, [process]);
+      return rows.map((row) => String(row["saga_id"]));
+    },
+    async signals(process, limit) {
+      return (await run(sql.signals, [process, limit])).rows.map(signalOf);
+    },
+    async signalsOf(sagaIds) {
+      return (await run(sql.signalsOf, [sagaIds])).rows.map(signalOf);
+    },
+    async load(sagaIds) {
+      const [instances, journals] = await Promise.all([
+        run(sql.instances, [sagaIds]),
+        run(sql.journals, [sagaIds]),
+      ]);
+      const entries = new Map<string, (readonly unknown[])[]>();
+      for (const row of journals.rows) {
+        const sagaId = String(row["saga_id"]);
+        const known = entries.get(sagaId);
+        const events = row["events"] as readonly unknown[];
+        if (known === undefined) entries.set(sagaId, [events]);
+        else known.push(events);
+      }
+      return instances.rows.map((row) => storedSaga(row, entries.get(String(row["saga_id"])) ?? []));
+    },
+    async start(tx, start) {
+      const { rows } = await tx.query(sql.start, [
+        start.sagaId,
+        start.definition,
+        start.version,
+        start.businessKey ?? null,
+        start.input,
+        start.traceparent ?? null,
+        start.deadlineMs ?? null,
+      ]);
+      const [row] = rows;
+      if (row === undefined) return undefined;
+      return {
+        definition: String(row["definition"]),
+        version: Number(row["version"]),
+        input: JSON.parse(String(row["input"])) as unknown,
+      };
+    },
+    async signal(tx, sagaId, { dedupKey, body }) {
+      const params = [sagaId, dedupKey, JSON.stringify(body)];
+      const { rows } = await (tx === undefined ? run(sql.signal, params) : tx.query(sql.signal, params));
+      return rows[0]?.["is_taken"] === true;
+    },
+    async outcomes(sagaIds) {
+      return (await run(sql.outcomes, [sagaIds])).rows.map((row) => ({
+        sagaId: String(row["saga_id"]),
+        status: row["status"] as SagaStatus,
+        events: (row["events"] as readonly unknown[] | null) ?? [],
+      }));
+    },
+  };
+}
+
+function signalOf(row: Readonly<Record<string, unknown>>): {
+  id: number;
+  sagaId: string;
+  body: unknown;
+} {
+  return { id: Number(row["signal_id"]), sagaId: String(row["saga_id"]), body: row["body"] };
+}
+
+function storedSaga(
+  row: Readonly<Record<string, unknown>>,
+  journal: readonly (readonly unknown[])[],
+): StoredSaga {
+  const text = (name: string): string | undefined => (row[name] === null ? undefined : String(row[name]));
+  const number = (name: string): number | undefined => (row[name] === null ? undefined : Number(row[name]));
+  return {
+    sagaId: String(row["saga_id"]),
+    definition: String(row["definition"]),
+    version: Number(row["version"]),
+    status: row["status"] as SagaStatus,
+    businessKey: text("business_key"),
+    input: row["input"],
+    traceparent: text("traceparent"),
+    startedAt: String(row["started_at"]),
+    endedAt: text("ended_at"),
+    deadlineAt: number("deadline_at"),
+    process: number("process"),
+    journal,
+  };
+}
+
+function recordParams(
+  process: number,
+  batch: number,
+  entries: readonly JournalEntry[],
+): readonly unknown[] {
+  const starts = entries.flatMap(({ start }) => (start === undefined ? [] : [start]));
+  const moved = entries.filter((entry) => entry.move !== undefined);
+  const signals = entries.flatMap((entry) => entry.signals ?? []);
+  const join = (texts: readonly string[]): string => texts.join(separator);
+  return [
+    process,
+    batch,
+    starts.length === 0 ? null : startsJson(starts),
+    join(entries.map((entry) => entry.sagaId)),
+    `{${entries.map((entry) => entry.n).join(",")}}`,
+    join(entries.map((entry) => entry.events)),
+    ...(moved.length === 0
+      ? [null, null, null, null]
+      : [
+          join(moved.map((entry) => entry.sagaId)),
+          join(moved.map((entry) => entry.move?.status ?? "")),
+          join(moved.map((entry) => liveOf(entry.move))),
+          `{${moved.map((entry) => wakeOf(entry.move)).join(",")}}`,
+        ]),
+    signals.length === 0 ? null : `{${signals.join(",")}}`,
+  ];
+}
+
+function localParams(process: number, batch: number, entry: JournalEntry): Statement["params"] {
+  const { sagaId, n, events, start, move, signals = [] } = entry;
+  return [
+    process,
+    batch,
+    start === undefined ? null : startsJson([start]),
+    sagaId,
+    n,
+    events,
+    ...(move === undefined
+      ? [null, null, null, null]
+      : [sagaId, move.status ?? "", liveOf(move), wakeOf(move)]),
+    signals.length === 0 ? null : `{${signals.join(",")}}`,
+  ];
+}
+
+/** The input is JSON already, and is put in as it is. */
+function startsJson(starts: readonly NonNullable<JournalEntry["start"]>[]): string {
+  const items = starts.map((start) => {
+    const facts = JSON.stringify({
+      id: start.sagaId,
+      definition: start.definition,
+      version: start.version,
+      key: start.businessKey,
+      trace: start.traceparent,
+      deadline: start.deadlineMs,
+    });
+    return `${facts.slice(0, -1)},"input":${start.input}}`;
+  });
+  return `[${items.join(",")}]`;
+}
+
+function liveOf(move: SagaMove | undefined): string {
+  if (move === undefined || move.kind === "stay") return "keep";
+  return move.kind;
+}
+
+function wakeOf(move: SagaMove | undefined): number {
+  if (move?.kind !== "free" || move.wakeInMs === undefined) return -2;
+  return move.wakeInMs === "deadline" ? -1 : Math.max(0, Math.ceil(move.wakeInMs));
+}

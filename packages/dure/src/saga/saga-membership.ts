@@ -1,0 +1,324 @@
+import type { Alerts } from "../core/alerts.ts";
+import type { Clock } from "../core/clock.ts";
+import { DureError, isDureError } from "../core/errors.ts";
+import type { Logger } from "../core/logger.ts";
+import type { Statement } from "../core/transaction.ts";
+import type { Trouble } from "../core/trouble.ts";
+import { JournalLanes } from "./journal-lanes.ts";
+import type { Moment } from "./saga-attempt.ts";
+import type { SagaPlan } from "./saga-decision.ts";
+import type { SagaEvent } from "./saga-event.ts";
+import { isAtRest } from "./saga-event.ts";
+import { outcomeOf } from "./saga-outcomes.ts";
+import type { SagaOutcomes } from "./saga-outcomes.ts";
+import { planKey } from "./saga-plans.ts";
+import { SagaRun } from "./saga-run.ts";
+import type { Announcement, RunHost } from "./saga-run.ts";
+import type { SignalBody } from "./saga-signal.ts";
+import { apply, initialState } from "./saga-state.ts";
+import type { StepState } from "./saga-state.ts";
+import type { JournalEntry, SagaSignal, SagaStart, SagaStore, StoredSaga } from "./saga-store.ts";
+import { makeAttempt } from "./step-attempts.ts";
+import type { AttemptParts } from "./step-attempts.ts";
+import { deepFreeze } from "./attempt-execution.ts";
+
+/** What a membership needs. */
+export interface MembershipParts extends Omit<AttemptParts, "statementsOf" | "leaseMs"> {
+  readonly store: SagaStore;
+  readonly process: number;
+  readonly plans: ReadonlyMap<string, SagaPlan>;
+  readonly settings: { readonly leaseMs: number; readonly concurrency: number };
+  readonly outcomes: SagaOutcomes;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly alerts: Alerts;
+  readonly trouble: Trouble;
+  /** Events as the statement that writes them to the outbox; none: no statement. */
+  readonly prepareEvents: (
+    run: SagaRun,
+    events: readonly Announcement[],
+  ) => Promise<readonly Statement[]>;
+  readonly announce: RunHost["announce"];
+  /** Events have been written to the outbox. */
+  readonly onAnnounced: () => void;
+  /** There is room for more sagas. */
+  readonly onRoom: () => void;
+}
+
+const signalsMax = 500;
+/** A saga that was taken over is loaded with its journal: this many at a time. */
+const loadMax = 500;
+
+/** One incarnation of a process that drives sagas: what it drives, and until when it may. */
+export class SagaMembership implements RunHost {
+  readonly process: number;
+  readonly runs: Map<string, SagaRun> = new Map();
+  readonly #parts: MembershipParts;
+  readonly #lanes: JournalLanes;
+  readonly #lost: AbortController = new AbortController();
+  readonly #attempts: AttemptParts;
+  #batch = 0;
+  #leaseUntil = 0;
+  #databaseNow = 0;
+  #databaseNowAt = 0;
+  #isClaimInDoubt = false;
+  isStopping = false;
+  isFenced = false;
+
+  constructor(parts: MembershipParts) {
+    this.#parts = parts;
+    this.process = parts.process;
+    this.#lanes = new JournalLanes({
+      store: parts.store,
+      process: parts.process,
+      nextBatch: () => (this.#batch += 1),
+      clock: parts.clock,
+      trouble: parts.trouble,
+      signal: this.signal,
+      onFenced: () => this.lose("it was fenced"),
+    });
+    this.#attempts = {
+      transaction: parts.transaction,
+      runStatements: parts.runStatements,
+      leaseMs: parts.settings.leaseMs,
+      statementsOf: async (entry, events) => [
+        ...(await this.#outboxStatements(entry, events)),
+        parts.store.recordStatement(this.process, (this.#batch += 1), entry),
+      ],
+    };
+  }
+
+  /** Aborts when this process no longer drives sagas under this number. */
+  get signal(): AbortSignal {
+    return this.#lost.signal;
+  }
+
+  /** By this process's clock, counted from before the lease was asked for. */
+  get leaseMsLeft(): number {
+    return this.#leaseUntil - this.#parts.clock.monotonic();
+  }
+
+  /** It stops, and nothing is under way any more. */
+  get isDrained(): boolean {
+    return this.isStopping && this.runs.size === 0;
+  }
+
+  renewed(askedAt: number, databaseNow: number): void {
+    this.#leaseUntil = askedAt + this.#parts.settings.leaseMs;
+    this.#databaseNow = databaseNow;
+    this.#databaseNowAt = this.#parts.clock.monotonic();
+  }
+
+  moment(): Moment {
+    const { clock } = this.#parts;
+    const now = this.#databaseNow + clock.monotonic() - this.#databaseNowAt;
+    return { now: Math.floor(now), random: () => clock.random() };
+  }
+
+  /** Whether one more saga may be driven here. */
+  get hasRoom(): boolean {
+    return !this.isStopping && this.runs.size < this.#parts.settings.concurrency;
+  }
+
+  /**
+   * Starts a saga and drives it. Resolves to whether the id was free.
+   * @throws FENCED when the process was lost before that was known
+   */
+  async start(plan: SagaPlan, start: SagaStart, input: unknown): Promise<boolean> {
+    const { deadlineMs } = start;
+    const run = new SagaRun(this, {
+      sagaId: start.sagaId,
+      plan,
+      state: initialState(input),
+      n: 0,
+      traceparent: start.traceparent,
+      deadlineAt: deadlineMs === undefined ? undefined : this.moment().now + deadlineMs,
+    });
+    this.runs.set(start.sagaId, run);
+    return new Promise((resolve, reject) => {
+      const onLost = (): void => reject(this.signal.reason as Error);
+      this.signal.addEventListener("abort", onLost, { once: true });
+      run.begin(start).then((isNew) => {
+        this.signal.removeEventListener("abort", onLost);
+        if (!isNew && this.runs.get(start.sagaId) === run) this.runs.delete(start.sagaId);
+        resolve(isNew);
+      }, reject);
+    });
+  }
+
+  /** Hands over: what is under way is finished, nothing new is begun. */
+  stop(): void {
+    this.isStopping = true;
+    for (const run of this.runs.values()) run.deliver([]);
+  }
+
+  /** Another process may drive its sagas from now on. */
+  lose(why: string): void {
+    this.isFenced = true;
+    this.end();
+    if (!this.isStopping) {
+      this.#parts.logger.warn("this process has lost its sagas to others; it joins anew", {
+        process: this.process,
+        why,
+      });
+    }
+  }
+
+  /** Nothing is driven under this number any more. */
+  end(): void {
+    for (const run of this.runs.values()) run.isDropped = true;
+    const message = `process ${this.process} of the saga engine drives no sagas any more`;
+    this.#lost.abort(new DureError("FENCED", message));
+  }
+
+  /** Takes signals, overdue sagas and what is due. Resolves to whether there may be more at once. */
+  async look(): Promise<boolean> {
+    const { store, plans, settings } = this.#parts;
+    for (const run of this.runs.values()) run.look();
+    for (const signal of await store.signals(this.process, signalsMax)) this.#signal(signal);
+    if (this.isStopping) return false;
+    if (this.#isClaimInDoubt) {
+      const owned = await store.owned(this.process);
+      this.#isClaimInDoubt = false;
+      await this.#adopt(owned.filter((sagaId) => !this.runs.has(sagaId)));
+    }
+    const room = Math.min(settings.concurrency - this.runs.size, loadMax);
+    if (room <= 0 || plans.size === 0) return false;
+    // An equal share for each definition: one with a long queue does not keep the others waiting.
+    const share = Math.ceil(room / plans.size);
+    const places = [...plans.values()].map(({ definition: { name, version } }) => ({
+      definition: name,
+      version,
+      places: share,
+    }));
+    let claimed: readonly string[];
+    try {
+      claimed = await store.claim(this.process, places);
+    } catch (error) {
+      // What was claimed without our hearing of it is ours, and nobody else would look after it.
+      if (!isDureError(error, "FENCED")) this.#isClaimInDoubt = true;
+      throw error;
+    }
+    await this.#adopt(claimed);
+    return claimed.length >= share;
+  }
+
+  #signal(signal: SagaSignal): void {
+    this.runs.get(signal.sagaId)?.receive({ id: signal.id, body: signal.body as SignalBody });
+  }
+
+  async #adopt(sagaIds: readonly string[]): Promise<void> {
+    if (sagaIds.length === 0) return;
+    const { store } = this.#parts;
+    try {
+      const [sagas, signals] = await Promise.all([store.load(sagaIds), store.signalsOf(sagaIds)]);
+      for (const saga of sagas) this.#resume(saga, signals);
+    } catch (error) {
+      this.#isClaimInDoubt = true;
+      throw error;
+    }
+  }
+
+  #resume(saga: StoredSaga, signals: readonly SagaSignal[]): void {
+    const plan = this.#parts.plans.get(planKey(saga.definition, saga.version));
+    if (plan === undefined || this.signal.aborted || saga.process !== this.process) return;
+    const state = initialState(deepFreeze(saga.input));
+    try {
+      for (const entry of saga.journal) {
+        for (const event of entry as readonly SagaEvent[]) apply(state, event, plan.steps);
+      }
+    } catch (error) {
+      this.#cannotGoOn(saga, error);
+      return;
+    }
+    const run = new SagaRun(this, {
+      sagaId: saga.sagaId,
+      plan,
+      state,
+      n: saga.journal.length,
+      traceparent: saga.traceparent,
+      deadlineAt: saga.deadlineAt,
+    });
+    this.runs.set(saga.sagaId, run);
+    const mine = signals.filter(({ sagaId }) => sagaId === saga.sagaId);
+    run.resume(mine.map(({ id, body }) => ({ id, body: body as SignalBody })));
+  }
+
+  /** Its journal does not fit its definition: the definition was changed without a new version. */
+  #cannotGoOn(saga: StoredSaga, error: unknown): void {
+    this.#parts.alerts.errorWhile(
+      true,
+      `saga ${saga.sagaId} cannot go on: its journal does not fit its definition; give changed definitions a new version`,
+      { definition: saga.definition, version: saga.version, error: String(error) },
+    );
+  }
+
+  attempt(run: SagaRun, step: StepState, isUndo: boolean): void {
+    void makeAttempt(this.#attempts, run, step, { isUndo, signal: this.signal });
+  }
+
+  async append(entry: JournalEntry, events: readonly Announcement[]): Promise<boolean> {
+    if (events.length === 0) return this.#lanes.append(entry);
+    return this.#appendWithEvents(entry, events);
+  }
+
+  /** Rare: a command by message, an alert. In a transaction of its own, tried until its outcome is known. */
+  async #appendWithEvents(entry: JournalEntry, events: readonly Announcement[]): Promise<boolean> {
+    const { store, clock, trouble, runStatements } = this.#parts;
+    const batch = (this.#batch += 1);
+    while (!this.signal.aborted) {
+      try {
+        const outbox = await this.#outboxStatements(entry, events);
+        await runStatements([...outbox, store.recordStatement(this.process, batch, entry)]);
+        this.#parts.onAnnounced();
+        return true;
+      } catch (error) {
+        if (isDureError(error, "FENCED")) return false;
+        trouble.failed(error);
+        await clock.sleep(200, this.signal);
+      }
+    }
+    return new Promise(() => undefined);
+  }
+
+  async #outboxStatements(
+    entry: JournalEntry,
+    events: readonly Announcement[],
+  ): Promise<readonly Statement[]> {
+    const run = this.runs.get(entry.sagaId);
+    return run === undefined || events.length === 0 ? [] : this.#parts.prepareEvents(run, events);
+  }
+
+  announce(run: SagaRun, events: readonly SagaEvent[]): readonly Announcement[] {
+    return this.#parts.announce(run, events);
+  }
+
+  released(run: SagaRun): void {
+    if (this.runs.get(run.sagaId) === run) this.runs.delete(run.sagaId);
+    const { state } = run;
+    if (isAtRest(state.status)) {
+      const events: SagaEvent[] = [];
+      if (state.status === "COMPLETED") events.push({ type: "completed", output: state.output });
+      else if (state.reason) events.push({ type: "compensated", reason: state.reason });
+      const outcome = outcomeOf(state.status, events);
+      if (outcome !== undefined) this.#parts.outcomes.settle(run.sagaId, outcome);
+    } else this.#parts.outcomes.left(run.sagaId);
+    if (this.isStopping || this.runs.size === this.#parts.settings.concurrency - 1) {
+      this.#parts.onRoom();
+    }
+  }
+
+  outdated(run: SagaRun): void {
+    if (this.runs.get(run.sagaId) === run) this.runs.delete(run.sagaId);
+    // If it still belongs to this process, its journal says how it stands.
+    this.#isClaimInDoubt = true;
+    this.#parts.outcomes.left(run.sagaId);
+    this.#parts.onRoom();
+  }
+
+  callBack(run: SagaRun, ms: number): void {
+    void this.#parts.clock.sleep(ms, this.signal).then(() => {
+      if (!run.isDropped && this.runs.get(run.sagaId) === run) run.look();
+    });
+  }
+}

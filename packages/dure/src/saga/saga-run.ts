@@ -1,0 +1,307 @@
+import { DureError } from "../core/errors.ts";
+import type { EventToWrite } from "../core/event.ts";
+import { recover, nextDueAt, settled, undoSettled, wakeUp } from "./saga-attempt.ts";
+import type { AttemptOutcome, Moment } from "./saga-attempt.ts";
+import { proceed } from "./saga-decision.ts";
+import type { SagaPlan } from "./saga-decision.ts";
+import type { SagaEvent } from "./saga-event.ts";
+import { isAtRest } from "./saga-event.ts";
+import { answerSignal } from "./saga-signal.ts";
+import type { SignalBody } from "./saga-signal.ts";
+import { apply, copyState } from "./saga-state.ts";
+import type { SagaState, StepState } from "./saga-state.ts";
+import type { JournalEntry, SagaMove, SagaStart } from "./saga-store.ts";
+
+/** What is written to the outbox together with an entry. */
+export interface Announcement {
+  readonly event: EventToWrite;
+  readonly correlationId: string;
+}
+
+/** What a saga in memory needs of the engine that drives it. */
+export interface RunHost {
+  moment(): Moment;
+  /** Resolves to whether the entry was taken. `events` go to the outbox with it. */
+  append(entry: JournalEntry, events: readonly Announcement[]): Promise<boolean>;
+  /** Makes one attempt, whose intent is in the journal. Resolves when there is an outcome to deliver. */
+  attempt(run: SagaRun, step: StepState, isUndo: boolean): void;
+  /** What must be told outside together with the events: commands by message, alerts. */
+  announce(run: SagaRun, events: readonly SagaEvent[]): readonly Announcement[];
+  /** It ended, was parked, or waits for its time without a process. */
+  released(run: SagaRun): void;
+  /** An entry was not taken: what is in memory is not what is in the journal. */
+  outdated(run: SagaRun): void;
+  /** Calls back after that time, unless the saga is not driven here any more. */
+  callBack(run: SagaRun, ms: number): void;
+  readonly isStopping: boolean;
+}
+
+/** Waits shorter than this keep the saga in memory. */
+const holdMs = 1_000;
+
+/**
+ * One saga while this process drives it. Whatever happens to it (an attempt's outcome, a signal, the time)
+ * comes in as events; they are written together with all that follows from them, the intents of the next
+ * steps included, and only then is anything begun. One entry at a time is on its way.
+ */
+export class SagaRun {
+  readonly sagaId: string;
+  readonly plan: SagaPlan;
+  readonly traceparent: string | undefined;
+  readonly deadlineAt: number | undefined;
+  /** Attempts under way: the step's name, with a mark in front when it is being undone. */
+  readonly executing: Set<string> = new Set();
+  state: SagaState;
+  /** Entries in the journal. */
+  n: number;
+  /** Nothing of it is acted upon here any more. */
+  isDropped = false;
+  #isOutdated = false;
+  readonly #host: RunHost;
+  #events: SagaEvent[] = [];
+  #signals: number[] = [];
+  #start: SagaStart | undefined;
+  #writing: Promise<void> | undefined;
+
+  constructor(
+    host: RunHost,
+    parts: {
+      readonly sagaId: string;
+      readonly plan: SagaPlan;
+      readonly state: SagaState;
+      readonly n: number;
+      readonly traceparent: string | undefined;
+      readonly deadlineAt: number | undefined;
+    },
+  ) {
+    this.#host = host;
+    this.sagaId = parts.sagaId;
+    this.plan = parts.plan;
+    this.state = parts.state;
+    this.n = parts.n;
+    this.traceparent = parts.traceparent;
+    this.deadlineAt = parts.deadlineAt;
+  }
+
+  /** Writes the first entry, with the start itself. Resolves to whether the id was free. */
+  async begin(start: SagaStart): Promise<boolean> {
+    this.#start = start;
+    await this.#flush();
+    return !this.#isOutdated;
+  }
+
+  /** Goes on where another process, or an earlier life of this one, left it. */
+  resume(signals: readonly { readonly id: number; readonly body: SignalBody }[]): void {
+    this.#events.push(...recover(this.state, this.#host.moment()));
+    for (const signal of signals) this.#take(signal);
+    this.deliver([]);
+  }
+
+  /** Something happened. */
+  deliver(events: readonly SagaEvent[]): void {
+    this.#events.push(...events);
+    if (this.#writing === undefined) void this.#flush();
+  }
+
+  /** An attempt came to something. */
+  settle(step: StepState, isUndo: boolean, outcome: AttemptOutcome): void {
+    if (this.isDropped) return;
+    this.executing.delete(markOf(step, isUndo));
+    const current = this.state.steps.get(step.plan.name);
+    if (current === undefined) return;
+    const moment = this.#host.moment();
+    this.deliver([isUndo ? undoSettled(current, outcome, moment) : settled(current, outcome, moment)]);
+  }
+
+  /** A signal came while it is driven here. Given again it is one. */
+  receive(signal: { readonly id: number; readonly body: SignalBody }): void {
+    if (this.isDropped || this.#signals.includes(signal.id)) return;
+    this.#take(signal);
+    this.deliver([]);
+  }
+
+  /** Time has passed: what waits for it goes on. */
+  look(): void {
+    if (this.isDropped || this.#writing !== undefined) return;
+    const moment = this.#host.moment();
+    const events = [...wakeUp(this.state, moment)];
+    if (this.#isOverdue(moment.now)) events.push({ type: "deadline-passed" });
+    if (events.length > 0) this.deliver(events);
+    else this.#arrange();
+  }
+
+  /**
+   * For an attempt whose effect commits with the journal: waits until no entry is on its way, and lets none
+   * begin until it is over. The entry is taken when `work` resolves.
+   */
+  async writeWith(
+    step: StepState,
+    isUndo: boolean,
+    outcome: AttemptOutcome,
+    work: (entry: JournalEntry, events: readonly Announcement[]) => Promise<void>,
+  ): Promise<void> {
+    while (this.#writing !== undefined) await this.#writing;
+    if (this.isDropped) throw new DureError("FENCED", `saga ${this.sagaId} is not driven here any more`);
+    const over = Promise.withResolvers<void>();
+    this.#writing = over.promise;
+    const before = { state: this.state, events: this.#events, signals: this.#signals };
+    try {
+      this.state = copyState(this.state);
+      this.executing.delete(markOf(step, isUndo));
+      const current = this.state.steps.get(step.plan.name) ?? step;
+      const moment = this.#host.moment();
+      this.#events = [
+        isUndo ? undoSettled(current, outcome, moment) : settled(current, outcome, moment),
+        ...before.events,
+      ];
+      const { entry, announced } = this.#nextEntry();
+      await work(entry, announced);
+      this.#written(entry);
+    } catch (error) {
+      this.state = before.state;
+      this.#events = [...before.events, ...this.#events];
+      this.#signals = before.signals;
+      this.executing.add(markOf(step, isUndo));
+      throw error;
+    } finally {
+      this.#writing = undefined;
+      over.resolve();
+      // What came in meanwhile.
+      if (!this.isDropped && this.#hasNews) this.deliver([]);
+      else if (!this.isDropped) this.#arrange();
+    }
+  }
+
+  #take({ id, body }: { readonly id: number; readonly body: SignalBody }): void {
+    this.#signals.push(id);
+    // In the light of what has come in before it and is not written yet.
+    const state = copyState(this.state);
+    for (const event of this.#events) apply(state, event, this.plan.steps);
+    this.#events.push(...answerSignal(state, body, this.#host.moment()));
+  }
+
+  async #flush(): Promise<void> {
+    const over = Promise.withResolvers<void>();
+    this.#writing = over.promise;
+    try {
+      do {
+        const { entry, announced } = this.#nextEntry();
+        if (entry.events === "[]" && entry.signals === undefined && entry.move === undefined) break;
+        const isTaken = await this.#host.append(entry, announced);
+        if (this.isDropped) return;
+        if (!isTaken) {
+          this.isDropped = true;
+          this.#isOutdated = true;
+          return this.#host.outdated(this);
+        }
+        this.#written(entry);
+      } while (!this.isDropped && this.#hasNews);
+    } finally {
+      this.#writing = undefined;
+      over.resolve();
+    }
+    if (!this.isDropped) this.#arrange();
+  }
+
+  get #hasNews(): boolean {
+    return this.#events.length > 0 || this.#signals.length > 0;
+  }
+
+  /** Takes what has come in, and what follows from it, into the state and into an entry. */
+  #nextEntry(): { readonly entry: JournalEntry; readonly announced: readonly Announcement[] } {
+    const { state, plan } = this;
+    const before = state.status;
+    const events = this.#events;
+    const signals = this.#signals;
+    this.#events = [];
+    this.#signals = [];
+    for (const event of events) apply(state, event, plan.steps);
+    const moment = this.#host.moment();
+    // A process that stops begins nothing: the next owner does.
+    if (!this.#host.isStopping) {
+      // Once more after what the clock adds: an operator's retry is due at once.
+      events.push(...proceed(plan, state, moment.now));
+      const due = wakeUp(state, moment);
+      for (const event of due) apply(state, event, plan.steps);
+      events.push(...due);
+      if (due.length > 0) events.push(...proceed(plan, state, moment.now));
+    }
+    const start = this.#start;
+    this.#start = undefined;
+    const announced = this.#host.announce(this, events);
+    const entry: JournalEntry = {
+      sagaId: this.sagaId,
+      n: this.n + 1,
+      events: JSON.stringify(events),
+      start,
+      move: this.#moveAfter(before, moment.now),
+      signals: signals.length === 0 ? undefined : signals,
+    };
+    return { entry, announced };
+  }
+
+  #moveAfter(before: SagaState["status"], now: number): SagaMove | undefined {
+    const { status } = this.state;
+    const changed = status === before ? undefined : status;
+    if (status === "COMPLETED" || status === "COMPENSATED") return { kind: "end", status };
+    if (isAtRest(status)) return { kind: "free", status: changed, wakeInMs: undefined };
+    const wait = this.#waitMs(now);
+    if (wait !== undefined) return { kind: "free", status: changed, wakeInMs: wait };
+    return changed === undefined ? undefined : { kind: "stay", status: changed };
+  }
+
+  /** For how long nothing will happen, if that is long enough to let go of it; undefined: it stays. */
+  #waitMs(now: number): number | "deadline" | undefined {
+    if (this.executing.size > 0 || this.#hasNews) return undefined;
+    if (this.#host.isStopping) return 0;
+    for (const step of this.state.steps.values()) if (isToExecute(step)) return undefined;
+    const dueAt = nextDueAt(this.state);
+    if (dueAt === undefined) return "deadline";
+    return dueAt - now > holdMs ? dueAt - now : undefined;
+  }
+
+  #written(entry: JournalEntry): void {
+    this.n = entry.n;
+    const { move } = entry;
+    if (move?.kind === "end" || move?.kind === "free") {
+      this.isDropped = true;
+      return this.#host.released(this);
+    }
+    for (const step of this.state.steps.values()) {
+      if (!isToExecute(step)) continue;
+      const isUndo = step.phase === "undoing";
+      const mark = markOf(step, isUndo);
+      if (this.executing.has(mark)) continue;
+      this.executing.add(mark);
+      this.#host.attempt(this, step, isUndo);
+    }
+  }
+
+  /** Comes back when the next wait is over. */
+  #arrange(): void {
+    const dueAt = nextDueAt(this.state);
+    if (dueAt === undefined || this.executing.size > 0 || this.#writing !== undefined) return;
+    this.#host.callBack(this, Math.max(1, dueAt - this.#host.moment().now));
+  }
+
+  #isOverdue(now: number): boolean {
+    const { deadlineAt, state } = this;
+    return (
+      deadlineAt !== undefined &&
+      deadlineAt <= now &&
+      state.status === "RUNNING" &&
+      state.cancel === undefined
+    );
+  }
+}
+
+/** It has begun, and someone in this process must be at it. */
+function isToExecute({ phase, plan }: StepState): boolean {
+  if (phase === "running") return plan.action.kind !== "message";
+  return phase === "undoing" && plan.compensation?.action.kind !== "message";
+}
+
+/** How an attempt is called among those under way. */
+export function markOf(step: StepState, isUndo: boolean): string {
+  return isUndo ? `-${step.plan.name}` : step.plan.name;
+}

@@ -1,0 +1,174 @@
+import { DureError } from "../core/errors.ts";
+import type { EventToWrite } from "../core/event.ts";
+import type { ServiceTransaction } from "../core/service-transaction.ts";
+import type { Statement } from "../core/transaction.ts";
+import { asStored, failureOf, outcomeOfError, withinTime } from "./attempt-execution.ts";
+import type { AttemptOutcome } from "./saga-attempt.ts";
+import type { CompensationContext, StepAction, StepContext } from "./saga-definition.ts";
+import type { Announcement, SagaRun } from "./saga-run.ts";
+import type { StepState } from "./saga-state.ts";
+import type { JournalEntry } from "./saga-store.ts";
+
+/** What making attempts needs. */
+export interface AttemptParts {
+  /** Runs the work in a transaction and, before it commits, what `last` returns for its result. */
+  readonly transaction: <Result>(
+    work: (tx: ServiceTransaction) => Promise<Result>,
+    last: (result: Result) => Promise<readonly Statement[]>,
+    options: { readonly idleMsMax: number },
+  ) => Promise<Result>;
+  readonly runStatements: (statements: readonly Statement[]) => Promise<void>;
+  /** The entry and the events as the last statements of a transaction. */
+  readonly statementsOf: (
+    entry: JournalEntry,
+    events: readonly Announcement[],
+  ) => Promise<readonly Statement[]>;
+  readonly leaseMs: number;
+}
+
+/**
+ * Makes one attempt of a step, or of its compensation, and delivers what it came to. The outcome of code that
+ * may talk to the network is unknown unless it says otherwise; what happens in a transaction of the journal's
+ * database has not happened unless it says so.
+ */
+export async function makeAttempt(
+  parts: AttemptParts,
+  run: SagaRun,
+  step: StepState,
+  options: { readonly isUndo: boolean; readonly signal: AbortSignal },
+): Promise<void> {
+  const { isUndo, signal } = options;
+  const { plan } = step;
+  const compensation = isUndo ? plan.compensation : undefined;
+  const action = (compensation?.action ?? plan.action) as StepAction<
+    StepContext & CompensationContext
+  >;
+  const timeoutMs = compensation?.timeoutMs ?? plan.timeoutMs;
+  const what = `the result of step "${plan.name}" of saga ${run.sagaId}`;
+  const isUnknown = action.kind === "run";
+  try {
+    const outcome = await withinTime<AttemptOutcome>(timeoutMs, signal, async (attempt) => {
+      const context = contextOf(run, step, isUndo, attempt.signal);
+      if (action.kind === "run") {
+        return { kind: "done", result: asStored(what, await action.run(context)) };
+      }
+      if (action.kind === "local") {
+        const work = async (tx: ServiceTransaction): Promise<unknown> => {
+          const result = asStored(what, await action.run(withTransaction(context, tx)));
+          attempt.hold();
+          return result;
+        };
+        await runLocal(parts, run, step, isUndo, work);
+      }
+      if (action.kind === "statement") {
+        const statement = action.statement(context);
+        attempt.hold();
+        await run.writeWith(step, isUndo, { kind: "done" }, async (entry, events) => {
+          await parts.runStatements([statement, ...(await parts.statementsOf(entry, events))]);
+        });
+      }
+      // It has been written with its effect.
+      return written;
+    });
+    if (outcome !== written) run.settle(step, isUndo, outcome);
+  } catch (error) {
+    // While it is being stopped nobody asks for the outcome: the next owner does.
+    if (signal.aborted) return;
+    run.settle(step, isUndo, outcomeOfError(error, isUnknown));
+  }
+}
+
+const written: AttemptOutcome = { kind: "done" };
+
+async function runLocal(
+  parts: AttemptParts,
+  run: SagaRun,
+  step: StepState,
+  isUndo: boolean,
+  work: (tx: ServiceTransaction) => Promise<unknown>,
+): Promise<void> {
+  const committed = Promise.withResolvers<void>();
+  let writing: Promise<void> | undefined;
+  try {
+    await parts.transaction(
+      work,
+      (result) => {
+        // The run is held from here until COMMIT has answered.
+        const statements = Promise.withResolvers<readonly Statement[]>();
+        writing = run.writeWith(step, isUndo, { kind: "done", result }, async (entry, events) => {
+          statements.resolve(await parts.statementsOf(entry, events));
+          await committed.promise;
+        });
+        writing.catch(statements.reject);
+        return statements.promise;
+      },
+      { idleMsMax: parts.leaseMs },
+    );
+    committed.resolve();
+  } catch (error) {
+    committed.reject(error as Error);
+    // Nobody waits for it where the work itself failed.
+    committed.promise.catch(() => undefined);
+    if (writing !== undefined) await writing.catch(() => undefined);
+    throw error;
+  }
+  await writing;
+}
+
+function withTransaction<Context extends object>(
+  context: Context,
+  tx: ServiceTransaction,
+): Context & { readonly tx: ServiceTransaction } {
+  return { ...context, tx };
+}
+
+function contextOf(
+  run: SagaRun,
+  step: StepState,
+  isUndo: boolean,
+  ask: () => AbortSignal,
+): StepContext & CompensationContext {
+  const { plan } = step;
+  const { sagaId, traceparent } = run;
+  const forwardKey = `${sagaId}-${plan.keySuffix}`;
+  const key = isUndo ? `${sagaId}-${plan.compensation?.keySuffix ?? ""}` : forwardKey;
+  return {
+    input: run.state.input,
+    results: run.state.results,
+    result: step.result,
+    call: {
+      sagaId,
+      step: plan.name,
+      attempt: isUndo ? step.undoAttempts : step.attempts,
+      key,
+      compensates: forwardKey,
+      // The number of the entry that holds the intent: it grows with every write of the saga, whoever makes it.
+      fencingToken: run.n,
+      traceparent,
+      get signal() {
+        return ask();
+      },
+    },
+  };
+}
+
+/** A command by message as it is sent: what a definition's code throws here is an outcome as well. */
+export function commandOf(
+  run: SagaRun,
+  step: StepState,
+  isUndo: boolean,
+): { readonly event: EventToWrite } | { readonly failure: { code: string; error: string } } {
+  const { plan } = step;
+  const action = (isUndo ? plan.compensation?.action : plan.action) as
+    | StepAction<StepContext & CompensationContext>
+    | undefined;
+  if (action?.kind !== "message") {
+    throw new DureError("ASSERTION_FAILED", `step "${plan.name}" sends no command`);
+  }
+  const never = new AbortController().signal;
+  try {
+    return { event: action.command(contextOf(run, step, isUndo, () => never)) };
+  } catch (error) {
+    return { failure: failureOf(error) };
+  }
+}

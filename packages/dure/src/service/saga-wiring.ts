@@ -1,0 +1,214 @@
+import type { Clock } from "../core/clock.ts";
+import type { EventDefinition } from "../core/event.ts";
+import type { Logger } from "../core/logger.ts";
+import type { ServiceTransaction } from "../core/service-transaction.ts";
+import type { Statement, TransactionHandle } from "../core/transaction.ts";
+import type { ReceivedMessage } from "../inbox/inbox.ts";
+import type { OutboxStore } from "../outbox/outbox-store.ts";
+import { prepareEvent } from "../outbox/outbox.ts";
+import { owedSteps } from "../saga/saga-decision.ts";
+import type { AnySagaDefinition } from "../saga/saga-definition.ts";
+import { SagaParked } from "../saga/saga-alert.ts";
+import { SagaEngine } from "../saga/saga-engine.ts";
+import type { SagaSettings } from "../saga/saga-engine.ts";
+import type { SagaEvent } from "../saga/saga-event.ts";
+import { plansOf } from "../saga/saga-plans.ts";
+import { markOf } from "../saga/saga-run.ts";
+import type { Announcement, SagaRun } from "../saga/saga-run.ts";
+import type { SagaReply } from "../saga/saga-signal.ts";
+import { stepsOf } from "../saga/saga-state.ts";
+import type { SagaStore } from "../saga/saga-store.ts";
+import { createSagas } from "../saga/sagas.ts";
+import type { SagaParts, Sagas } from "../saga/sagas.ts";
+import { commandOf } from "../saga/step-attempts.ts";
+import type { DureOptions } from "./service-options.ts";
+import type { TransactionParts } from "./service-transaction.ts";
+
+/** What wiring needs of the service. */
+interface WiringParts<Client> {
+  readonly options: DureOptions<Client>;
+  readonly settings: SagaSettings;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly isRunning: () => boolean;
+  /** Runs the work in a transaction of the service. */
+  readonly run: <Result>(
+    work: (tx: ServiceTransaction<Client>) => Promise<Result>,
+    more: Pick<TransactionParts<Client, Result>, "last" | "options">,
+  ) => Promise<Result>;
+  readonly onWritten: () => void;
+  readonly afterCommit: SagaParts["afterCommit"];
+}
+
+/** The sagas of a service: their engine, if it has any definitions, and the handlers of the answers to their commands. */
+export function wireSagas<Client>(parts: WiringParts<Client>): {
+  readonly sagas: Sagas;
+  readonly engine: SagaEngine | undefined;
+  readonly handlers: readonly ReplyHandler[];
+} {
+  const { options, settings, clock, logger, isRunning, run, afterCommit, onWritten } = parts;
+  const { service, store } = options;
+  const definitions = options.sagas?.definitions ?? [];
+  const plans = plansOf(definitions);
+  const write = createAnnouncementWriter({ source: service, outbox: store.outbox, clock });
+  const engine = new SagaEngine({
+    service,
+    store: store.sagas,
+    plans,
+    settings,
+    clock,
+    logger,
+    transaction: (work, last, runOptions) => run(work, { last, options: runOptions }),
+    runStatements: (statements) => store.transactions.runStatements(statements),
+    prepareEvents: write,
+    announce: createAnnouncer(logger),
+    onAnnounced: onWritten,
+  });
+  const transaction: SagaParts["transaction"] = (work) => run(work, {});
+  const sagas = createSagas({
+    store: store.sagas,
+    engine,
+    plans,
+    clock,
+    isRunning,
+    transaction,
+    afterCommit,
+  });
+  const handlers = replyHandlers(definitions, {
+    store: store.sagas,
+    onReply: (tx) => afterCommit(tx, () => engine.wake()),
+  });
+  return { sagas, engine: definitions.length === 0 ? undefined : engine, handlers };
+}
+
+/** What the engine says outside with an entry: commands by message, and that a saga was parked. */
+export function createAnnouncer(
+  logger: Logger,
+): (run: SagaRun, events: readonly SagaEvent[]) => readonly Announcement[] {
+  return (run, events) => {
+    const announced: Announcement[] = [];
+    for (const event of events) {
+      if (event.type === "parked") announced.push(parked(run, event, logger));
+      else if (event.type === "begun" || event.type === "undo-begun") {
+        announced.push(...commanded(run, event));
+      }
+    }
+    return announced;
+  };
+}
+
+function parked(
+  run: SagaRun,
+  { status, reason }: Extract<SagaEvent, { type: "parked" }>,
+  logger: Logger,
+): Announcement {
+  const { sagaId, plan, state } = run;
+  const { name, version } = plan.definition;
+  const { code, error, step = null } = reason;
+  const owed = owedSteps(state).map((owedStep) => owedStep.plan.name);
+  logger.error(`saga is parked and waits for a person: dure sagas show ${sagaId}`, {
+    sagaId,
+    definition: name,
+    version,
+    status,
+    step,
+    code,
+    error,
+    owed: owed.join(","),
+  });
+  const data = { sagaId, definition: name, version, status, step, code, error, owed };
+  return { event: SagaParked.of(data), correlationId: sagaId };
+}
+
+function commanded(
+  run: SagaRun,
+  event: Extract<SagaEvent, { type: "begun" | "undo-begun" }>,
+): readonly Announcement[] {
+  const isUndo = event.type === "undo-begun";
+  const step = run.state.steps.get(event.step);
+  const action = isUndo ? step?.plan.compensation?.action : step?.plan.action;
+  if (step === undefined || action?.kind !== "message") return [];
+  const command = commandOf(run, step, isUndo);
+  if ("failure" in command) {
+    // It keeps the saga here until the failure is written.
+    run.executing.add(markOf(step, isUndo));
+    queueMicrotask(() =>
+      run.settle(step, isUndo, {
+        kind: "failed",
+        ...command.failure,
+        isUnknown: false,
+        isFinal: true,
+      }),
+    );
+    return [];
+  }
+  const correlationId = `${isUndo ? "undo" : "do"}/${event.step}/${event.attempt}/${run.sagaId}`;
+  return [{ event: command.event, correlationId }];
+}
+
+/** The announcements as the statement that writes them to the outbox. */
+export function createAnnouncementWriter(parts: {
+  readonly source: string;
+  readonly outbox: OutboxStore;
+  readonly clock: Clock;
+}): (run: SagaRun, announced: readonly Announcement[]) => Promise<readonly Statement[]> {
+  const { source, outbox, clock } = parts;
+  return async ({ sagaId, traceparent }, announced) => {
+    const prepared = await Promise.all(
+      announced.map(async ({ event, correlationId }) =>
+        prepareEvent(event, { correlationId, causationId: sagaId, traceparent }, clock),
+      ),
+    );
+    return [outbox.appendStatement(source, prepared)];
+  };
+}
+
+/** One event that answers commands of sagas, and how. */
+interface ReplyHandler {
+  readonly definition: EventDefinition;
+  handle(message: ReceivedMessage<unknown>, tx: TransactionHandle): Promise<void>;
+}
+
+/**
+ * Handlers for the events with which the steps of these definitions are answered. The answer waits as a
+ * signal for whoever drives the saga, in the inbox's own commit; `onReply` is told then.
+ */
+export function replyHandlers(
+  definitions: readonly AnySagaDefinition[],
+  { store, onReply }: { readonly store: SagaStore; readonly onReply: (tx: TransactionHandle) => void },
+): readonly ReplyHandler[] {
+  const events = new Map<string, EventDefinition>();
+  for (const definition of definitions) {
+    for (const plan of stepsOf(definition).values()) {
+      for (const action of [plan.action, plan.compensation?.action]) {
+        if (action?.kind !== "message") continue;
+        for (const { definition: event } of action.replies) {
+          // Every event definition is one; only the types of its data are left out.
+          events.set(event.type, event as EventDefinition);
+        }
+      }
+    }
+  }
+  return [...events.values()].map((definition) => ({
+    definition,
+    async handle(message, tx) {
+      const address = readAddress(message.correlationId);
+      if (address === undefined) return;
+      const { sagaId, direction, step } = address;
+      const { type } = definition;
+      const body: SagaReply = { kind: "reply", direction, step, type, data: message.data };
+      // One for a saga that has ended comes too late, and is dropped.
+      await store.signal(tx, sagaId, { dedupKey: message.id, body });
+      onReply(tx);
+    },
+  }));
+}
+
+function readAddress(
+  correlationId: string | undefined,
+): { direction: "do" | "undo"; step: string; sagaId: string } | undefined {
+  const found = /^(do|undo)\/([^/]+)\/\d+\/(.+)$/.exec(correlationId ?? "");
+  if (found === null) return undefined;
+  const [, direction, step = "", sagaId = ""] = found;
+  return { direction: direction === "do" ? "do" : "undo", step, sagaId };
+}
