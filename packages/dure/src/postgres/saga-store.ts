@@ -85,7 +85,9 @@ export function postgresSagaStore(pool: PostgresPool, schema: string): SagaStore
         if (known === undefined) entries.set(sagaId, [events]);
         else known.push(events);
       }
-      return instances.rows.map((row) => storedSaga(row, entries.get(String(row["saga_id"])) ?? []));
+      return instances.rows.map((row) =>
+        storedSaga(row, entries.get(String(row["saga_id"])) ?? []),
+      );
     },
     async start(tx, start) {
       const { rows } = await tx.query(sql.start, [
@@ -107,7 +109,9 @@ export function postgresSagaStore(pool: PostgresPool, schema: string): SagaStore
     },
     async signal(tx, sagaId, { dedupKey, body }) {
       const params = [sagaId, dedupKey, JSON.stringify(body)];
-      const { rows } = await (tx === undefined ? run(sql.signal, params) : tx.query(sql.signal, params));
+      const { rows } = await (tx === undefined
+        ? run(sql.signal, params)
+        : tx.query(sql.signal, params));
       return rows[0]?.["is_taken"] === true;
     },
     async outcomes(sagaIds) {
@@ -132,8 +136,10 @@ function storedSaga(
   row: Readonly<Record<string, unknown>>,
   journal: readonly (readonly unknown[])[],
 ): StoredSaga {
-  const text = (name: string): string | undefined => (row[name] === null ? undefined : String(row[name]));
-  const number = (name: string): number | undefined => (row[name] === null ? undefined : Number(row[name]));
+  const text = (name: string): string | undefined =>
+    row[name] === null ? undefined : String(row[name]);
+  const number = (name: string): number | undefined =>
+    row[name] === null ? undefined : Number(row[name]);
   return {
     sagaId: String(row["saga_id"]),
     definition: String(row["definition"]),

@@ -1,4 +1,4 @@
-import { describeError } from "../core/errors.ts";
+import { assert, describeError } from "../core/errors.ts";
 import type { AnySagaDefinition, PlanNode, StepPlan } from "./saga-definition.ts";
 import type { SagaEvent, SagaReason } from "./saga-event.ts";
 import { apply } from "./saga-state.ts";
@@ -90,15 +90,13 @@ function walk(
   return "done";
 }
 
-function walkNode(
-  node: PlanNode,
-  state: SagaState,
-  now: number,
-): readonly SagaEvent[] | "done" {
+function walkNode(node: PlanNode, state: SagaState, now: number): readonly SagaEvent[] | "done" {
   if (node.kind === "branch") {
     const chosen = state.choices.get(node.name);
     if (chosen === undefined) return choose(node, state);
-    return walk(node.cases[chosen] ?? [], state, now);
+    const nodesOfCase = Object.hasOwn(node.cases, chosen) ? node.cases[chosen] : undefined;
+    assert(nodesOfCase !== undefined, `the journal names a case "${chosen}" that is not defined`);
+    return walk(nodesOfCase, state, now);
   }
   const plans = node.kind === "step" ? [node.step] : node.steps;
   const steps = plans.map((plan) => state.steps.get(plan.name));

@@ -116,8 +116,7 @@ export interface SagaStore {
     tx: TransactionHandle,
     start: SagaStart,
   ): Promise<
-    | { readonly definition: string; readonly version: number; readonly input: unknown }
-    | undefined
+    { readonly definition: string; readonly version: number; readonly input: unknown } | undefined
   >;
   /** False: the saga has ended, or is not known. Given twice with one key it is one. */
   signal(
@@ -126,9 +125,11 @@ export interface SagaStore {
     signal: { readonly dedupKey: string; readonly body: unknown },
   ): Promise<boolean>;
   /** The status and last events of those that are known. */
-  outcomes(
-    sagaIds: readonly string[],
-  ): Promise<
-    readonly { readonly sagaId: string; readonly status: SagaStatus; readonly events: readonly unknown[] }[]
+  outcomes(sagaIds: readonly string[]): Promise<
+    readonly {
+      readonly sagaId: string;
+      readonly status: SagaStatus;
+      readonly events: readonly unknown[];
+    }[]
   >;
 }

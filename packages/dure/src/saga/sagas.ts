@@ -183,10 +183,7 @@ function assertSame(
   );
 }
 
-async function checkedInput(
-  definition: AnySagaDefinition,
-  input: unknown,
-): Promise<unknown> {
+async function checkedInput(definition: AnySagaDefinition, input: unknown): Promise<unknown> {
   const { name, version, schema } = definition;
   const result = await schema["~standard"].validate(input);
   if (result.issues !== undefined) {

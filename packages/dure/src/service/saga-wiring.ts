@@ -175,7 +175,10 @@ interface ReplyHandler {
  */
 export function replyHandlers(
   definitions: readonly AnySagaDefinition[],
-  { store, onReply }: { readonly store: SagaStore; readonly onReply: (tx: TransactionHandle) => void },
+  {
+    store,
+    onReply,
+  }: { readonly store: SagaStore; readonly onReply: (tx: TransactionHandle) => void },
 ): readonly ReplyHandler[] {
   const events = new Map<string, EventDefinition>();
   for (const definition of definitions) {
