@@ -113,21 +113,11 @@ export function wakeUp(state: SagaState, moment: Moment): readonly SagaEvent[] {
   const events: SagaEvent[] = [];
   for (const step of state.steps.values()) {
     if (step.retryAt === undefined || step.retryAt > moment.now) continue;
-    switch (step.phase) {
-      case "waiting":
-        events.push(begun(step.plan, step.attempts + 1, moment.now));
-        break;
-      case "undo-waiting":
-        events.push(undoBegun(step.plan, step.undoAttempts + 1, moment.now));
-        break;
-      case "running":
-        events.push(settled(step, overdue, moment));
-        break;
-      case "undoing":
-        events.push(undoSettled(step, overdue, moment));
-        break;
-      default:
-    }
+    const { phase, plan, attempts, undoAttempts } = step;
+    if (phase === "waiting") events.push(begun(plan, attempts + 1, moment.now));
+    if (phase === "undo-waiting") events.push(undoBegun(plan, undoAttempts + 1, moment.now));
+    if (phase === "running") events.push(settled(step, overdue, moment));
+    if (phase === "undoing") events.push(undoSettled(step, overdue, moment));
   }
   return events;
 }

@@ -33,14 +33,9 @@ export function proceed(plan: SagaPlan, state: SagaState, now: number): readonly
  * Changes nothing.
  */
 export function decide(plan: SagaPlan, state: SagaState, now: number): readonly SagaEvent[] {
-  switch (state.status) {
-    case "RUNNING":
-      return decideForward(plan, state, now);
-    case "COMPENSATING":
-      return decideBack(state, now);
-    default:
-      return [];
-  }
+  if (state.status === "RUNNING") return decideForward(plan, state, now);
+  if (state.status === "COMPENSATING") return decideBack(state, now);
+  return [];
 }
 
 /** The pivot is done: from here on only forward. */

@@ -1,5 +1,4 @@
 import type { Clock } from "../core/clock.ts";
-import { isAtRest } from "./saga-event.ts";
 import type { SagaEvent, SagaReason, SagaStatus } from "./saga-event.ts";
 import type { SagaStore } from "./saga-store.ts";
 
@@ -20,7 +19,6 @@ export function outcomeOf(
   status: SagaStatus,
   events: readonly SagaEvent[],
 ): SagaOutcome | undefined {
-  if (!isAtRest(status)) return undefined;
   const reasonOf = (): SagaReason =>
     events.reduce<SagaReason>(
       (found, event) =>
@@ -40,7 +38,8 @@ export function outcomeOf(
     case "FAILED":
     case "COMPENSATION_FAILED":
       return { kind: "parked", status, reason: reasonOf() };
-    default:
+    case "RUNNING":
+    case "COMPENSATING":
       return undefined;
   }
 }

@@ -48,7 +48,7 @@ export async function makeAttempt(
   const isUnknown = action.kind === "run";
   try {
     const outcome = await withinTime<AttemptOutcome>(timeoutMs, signal, async (attempt) => {
-      const context = contextOf(run, step, isUndo, attempt.signal);
+      const context = contextOf(run, step, isUndo, () => attempt.signal());
       if (action.kind === "run") {
         return { kind: "done", result: asStored(what, await action.run(context)) };
       }

@@ -166,7 +166,7 @@ export function createAnnouncementWriter(parts: {
 /** One event that answers commands of sagas, and how. */
 interface ReplyHandler {
   readonly definition: EventDefinition;
-  handle(message: ReceivedMessage<unknown>, tx: TransactionHandle): Promise<void>;
+  readonly handle: (message: ReceivedMessage, tx: TransactionHandle) => Promise<void>;
 }
 
 /**

@@ -107,7 +107,9 @@ describe("a saga", () => {
       kind: "compensated",
       reason: { code: "PERMANENT" },
     });
-    const { rows } = await database.pool.query("select what from effect order by n");
+    const { rows } = await database.pool.query<{ what: string }>(
+      "select what from effect order by n",
+    );
     expect(rows.map((row) => row.what)).toEqual(["x", "undo x"]);
   });
 });
