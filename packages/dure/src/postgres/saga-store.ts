@@ -64,7 +64,17 @@ function membershipPart(
 function drivingPart(
   run: Run,
   sql: SagaSql,
-): Pick<SagaStore, "record" | "recordStatement" | "claim" | "owned" | "signals" | "signalsOf"> {
+): Pick<
+  SagaStore,
+  | "record"
+  | "recordStatement"
+  | "recordStatements"
+  | "lockWaitStatement"
+  | "claim"
+  | "owned"
+  | "signals"
+  | "signalsOf"
+> {
   return {
     async record(process, batch, entries) {
       const { rows } = await run(sql.record, recordParams(process, batch, entries));
@@ -74,6 +84,11 @@ function drivingPart(
       text: sql.recordLocal,
       params: localParams(process, batch, entry),
     }),
+    recordStatements: (process, batch, entries) => ({
+      text: sql.recordAll,
+      params: recordParams(process, batch, entries),
+    }),
+    lockWaitStatement: (ms) => ({ text: sql.boundLockWait, params: [ms] }),
     async claim(process, places) {
       const { rows } = await run(sql.claim, [
         process,
