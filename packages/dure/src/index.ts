@@ -98,6 +98,8 @@ export type {
 } from "./saga/saga-store.ts";
 export { saga } from "./saga/saga-builder.ts";
 export type { NewSaga, SagaOptions } from "./saga/saga-builder.ts";
+export { checkSaga } from "./saga/saga-check.ts";
+export type { SagaCheck, SagaFinding } from "./saga/saga-check.ts";
 export { sagaDefaults } from "./saga/saga-defaults.ts";
 export type { ActionKind, SagaDefaults } from "./saga/saga-defaults.ts";
 export type {
@@ -116,6 +118,16 @@ export type {
   StepContext,
   StepPlan,
 } from "./saga/saga-definition.ts";
+export { sagaGraph } from "./saga/saga-graph.ts";
+export type {
+  SagaGraph,
+  SagaGraphAction,
+  SagaGraphCompensation,
+  SagaGraphEdge,
+  SagaGraphNode,
+  SagaGraphStep,
+} from "./saga/saga-graph.ts";
+export { sagaMermaid } from "./saga/saga-mermaid.ts";
 export type { AnySagaPath, SagaGroup, SagaPath, SagaScope } from "./saga/saga-path.ts";
 export type {
   ActionSettings,

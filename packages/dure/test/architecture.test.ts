@@ -46,7 +46,7 @@ const allowed: Record<string, readonly string[] | "anything"> = {
 
 /** Folders that may import npm packages; all others know no package but the library itself. */
 const npmAllowed: ReadonlySet<string> = new Set(
-  "postgres kafka redis resilience temporal embedded opentelemetry cli".split(" "),
+  "postgres kafka redis resilience temporal embedded explorer opentelemetry cli".split(" "),
 );
 
 /** The core and the capabilities do no I/O, so these are the only builtins they may have. */

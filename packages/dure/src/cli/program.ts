@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { addDeadLetterCommands } from "./dead-letter-commands.ts";
 import { describeFailure } from "./failure.ts";
+import { addGraphCommand } from "./graph-command.ts";
 import { runMigrate } from "./migrate-command.ts";
 import type { MigrateCommandOptions } from "./migrate-command.ts";
 import type { DatabaseOptions } from "./database.ts";
@@ -26,7 +27,9 @@ export async function runCli(args: readonly string[], output: CliOutput): Promis
 
 function createProgram(output: CliOutput): Command {
   const program = new Command("dure")
-    .description("Looks after the tables of dure: migrations, status, relays, dead letters.")
+    .description(
+      "Looks after the tables of dure: migrations, status, relays, dead letters; draws and checks sagas.",
+    )
     .exitOverride()
     .showHelpAfterError('Try "dure --help", or --help after a command.')
     .configureOutput({
@@ -43,6 +46,7 @@ function createProgram(output: CliOutput): Command {
     .action((options: DatabaseOptions & { readonly json?: true }) => runStatus(options, output));
   addRelayCommands(program, withDatabase, output);
   addDeadLetterCommands(program, withDatabase, output);
+  addGraphCommand(program, output);
   return program;
 }
 

@@ -131,6 +131,11 @@ class CommittingQuery {
     };
   }
 
+  /** For whoever watches the client's statements: this is one of them. */
+  get text(): string {
+    return `${this.#statements.at(-1)?.text ?? ""}; commit`;
+  }
+
   /** Called when everything before it has been answered. */
   submit(connection: PgConnection): Error | undefined {
     const status = this.#status();

@@ -1,26 +1,38 @@
-import type { Statement } from "../core/transaction.ts";
-import type { JournalEntry, SagaMove, SagaStore, StoredSaga } from "../saga/saga-store.ts";
 import type { SagaStatus } from "../saga/saga-event.ts";
+import type { SagaSignal, SagaStore, StoredSaga } from "../saga/saga-store.ts";
 import { queryWithin } from "./pool.ts";
 import type { PostgresPool, PostgresResult } from "./pool.ts";
+import { localParams, recordParams } from "./saga-entries.ts";
 import { sagaSql } from "./saga-sql.ts";
+import type { SagaSql } from "./saga-sql.ts";
 import { translateSqlError } from "./sqlstate.ts";
 
-/** JSON text and our ids hold no control characters. */
-const separator = "\u001e";
-
-/**
- * Sagas in the tables of `0011_saga.sql`. `pool` bounds its statements; `schema` is quoted.
- */
+/** Sagas in the tables of `0011_saga.sql`. `pool` bounds its statements; `schema` is quoted. */
 export function postgresSagaStore(pool: PostgresPool, schema: string): SagaStore {
   const sql = sagaSql(schema);
-  const run = async (text: string, params: readonly unknown[]): Promise<PostgresResult> => {
+  const run: Run = async (text, params) => {
     try {
       return await pool.query(text, params);
     } catch (error) {
       throw translateSqlError(error);
     }
   };
+  return {
+    ...membershipPart(pool, run, sql),
+    ...drivingPart(run, sql),
+    ...readingPart(run, sql),
+    ...askingPart(run, sql),
+  };
+}
+
+type Run = (text: string, params: readonly unknown[]) => Promise<PostgresResult>;
+
+/** Who drives. */
+function membershipPart(
+  pool: PostgresPool,
+  run: Run,
+  sql: SagaSql,
+): Pick<SagaStore, "join" | "beat" | "takeOver" | "leave"> {
   /** Fences in one transaction, frees in the next: what the fence let through is committed by then. */
   const fenceAndFree = async (process: number, isLeaving: boolean): Promise<number> => {
     await run(sql.fence, [process, isLeaving]);
@@ -45,6 +57,25 @@ export function postgresSagaStore(pool: PostgresPool, schema: string): SagaStore
     async leave(process) {
       await fenceAndFree(process, true);
     },
+  };
+}
+
+/** What a driver writes and takes. */
+function drivingPart(
+  run: Run,
+  sql: SagaSql,
+): Pick<
+  SagaStore,
+  | "record"
+  | "recordStatement"
+  | "recordStatements"
+  | "lockWaitStatement"
+  | "claim"
+  | "owned"
+  | "signals"
+  | "signalsOf"
+> {
+  return {
     async record(process, batch, entries) {
       const { rows } = await run(sql.record, recordParams(process, batch, entries));
       return new Set(rows[0]?.["refused"] as readonly string[] | null);
@@ -53,6 +84,11 @@ export function postgresSagaStore(pool: PostgresPool, schema: string): SagaStore
       text: sql.recordLocal,
       params: localParams(process, batch, entry),
     }),
+    recordStatements: (process, batch, entries) => ({
+      text: sql.recordAll,
+      params: recordParams(process, batch, entries),
+    }),
+    lockWaitStatement: (ms) => ({ text: sql.boundLockWait, params: [ms] }),
     async claim(process, places) {
       const { rows } = await run(sql.claim, [
         process,
@@ -72,6 +108,12 @@ export function postgresSagaStore(pool: PostgresPool, schema: string): SagaStore
     async signalsOf(sagaIds) {
       return (await run(sql.signalsOf, [sagaIds])).rows.map(signalOf);
     },
+  };
+}
+
+/** How sagas stand. */
+function readingPart(run: Run, sql: SagaSql): Pick<SagaStore, "load" | "outcomes"> {
+  return {
     async load(sagaIds) {
       const [instances, journals] = await Promise.all([
         run(sql.instances, [sagaIds]),
@@ -85,8 +127,23 @@ export function postgresSagaStore(pool: PostgresPool, schema: string): SagaStore
         if (known === undefined) entries.set(sagaId, [events]);
         else known.push(events);
       }
-      return instances.rows.map((row) => storedSaga(row, entries.get(String(row["saga_id"])) ?? []));
+      return instances.rows.map((row) =>
+        storedSaga(row, entries.get(String(row["saga_id"])) ?? []),
+      );
     },
+    async outcomes(sagaIds) {
+      return (await run(sql.outcomes, [sagaIds])).rows.map((row) => ({
+        sagaId: String(row["saga_id"]),
+        status: row["status"] as SagaStatus,
+        events: (row["events"] as readonly unknown[] | null) ?? [],
+      }));
+    },
+  };
+}
+
+/** What others write: a start, a signal. */
+function askingPart(run: Run, sql: SagaSql): Pick<SagaStore, "start" | "signal"> {
+  return {
     async start(tx, start) {
       const { rows } = await tx.query(sql.start, [
         start.sagaId,
@@ -107,24 +164,15 @@ export function postgresSagaStore(pool: PostgresPool, schema: string): SagaStore
     },
     async signal(tx, sagaId, { dedupKey, body }) {
       const params = [sagaId, dedupKey, JSON.stringify(body)];
-      const { rows } = await (tx === undefined ? run(sql.signal, params) : tx.query(sql.signal, params));
+      const { rows } = await (tx === undefined
+        ? run(sql.signal, params)
+        : tx.query(sql.signal, params));
       return rows[0]?.["is_taken"] === true;
-    },
-    async outcomes(sagaIds) {
-      return (await run(sql.outcomes, [sagaIds])).rows.map((row) => ({
-        sagaId: String(row["saga_id"]),
-        status: row["status"] as SagaStatus,
-        events: (row["events"] as readonly unknown[] | null) ?? [],
-      }));
     },
   };
 }
 
-function signalOf(row: Readonly<Record<string, unknown>>): {
-  id: number;
-  sagaId: string;
-  body: unknown;
-} {
+function signalOf(row: Readonly<Record<string, unknown>>): SagaSignal {
   return { id: Number(row["signal_id"]), sagaId: String(row["saga_id"]), body: row["body"] };
 }
 
@@ -132,8 +180,10 @@ function storedSaga(
   row: Readonly<Record<string, unknown>>,
   journal: readonly (readonly unknown[])[],
 ): StoredSaga {
-  const text = (name: string): string | undefined => (row[name] === null ? undefined : String(row[name]));
-  const number = (name: string): number | undefined => (row[name] === null ? undefined : Number(row[name]));
+  const text = (name: string): string | undefined =>
+    typeof row[name] === "string" ? row[name] : undefined;
+  const number = (name: string): number | undefined =>
+    row[name] === null ? undefined : Number(row[name]);
   return {
     sagaId: String(row["saga_id"]),
     definition: String(row["definition"]),
@@ -148,74 +198,4 @@ function storedSaga(
     process: number("process"),
     journal,
   };
-}
-
-function recordParams(
-  process: number,
-  batch: number,
-  entries: readonly JournalEntry[],
-): readonly unknown[] {
-  const starts = entries.flatMap(({ start }) => (start === undefined ? [] : [start]));
-  const moved = entries.filter((entry) => entry.move !== undefined);
-  const signals = entries.flatMap((entry) => entry.signals ?? []);
-  const join = (texts: readonly string[]): string => texts.join(separator);
-  return [
-    process,
-    batch,
-    starts.length === 0 ? null : startsJson(starts),
-    join(entries.map((entry) => entry.sagaId)),
-    `{${entries.map((entry) => entry.n).join(",")}}`,
-    join(entries.map((entry) => entry.events)),
-    ...(moved.length === 0
-      ? [null, null, null, null]
-      : [
-          join(moved.map((entry) => entry.sagaId)),
-          join(moved.map((entry) => entry.move?.status ?? "")),
-          join(moved.map((entry) => liveOf(entry.move))),
-          `{${moved.map((entry) => wakeOf(entry.move)).join(",")}}`,
-        ]),
-    signals.length === 0 ? null : `{${signals.join(",")}}`,
-  ];
-}
-
-function localParams(process: number, batch: number, entry: JournalEntry): Statement["params"] {
-  const { sagaId, n, events, start, move, signals = [] } = entry;
-  return [
-    process,
-    batch,
-    start === undefined ? null : startsJson([start]),
-    sagaId,
-    n,
-    events,
-    ...(move === undefined
-      ? [null, null, null, null]
-      : [sagaId, move.status ?? "", liveOf(move), wakeOf(move)]),
-    signals.length === 0 ? null : `{${signals.join(",")}}`,
-  ];
-}
-
-/** The input is JSON already, and is put in as it is. */
-function startsJson(starts: readonly NonNullable<JournalEntry["start"]>[]): string {
-  const items = starts.map((start) => {
-    const facts = JSON.stringify({
-      id: start.sagaId,
-      definition: start.definition,
-      version: start.version,
-      key: start.businessKey,
-      trace: start.traceparent,
-      deadline: start.deadlineMs,
-    });
-    return `${facts.slice(0, -1)},"input":${start.input}}`;
-  });
-  return `[${items.join(",")}]`;
-}
-
-function liveOf(move: SagaMove | undefined): string {
-  if (move === undefined || move.kind === "stay") return "keep";
-  return move.kind;
-}
-
-function wakeOf(move: SagaMove | undefined): number {
-  if (move?.kind !== "free" || move.wakeInMs === undefined) return -2;
-  return move.wakeInMs === "deadline" ? -1 : Math.max(0, Math.ceil(move.wakeInMs));
 }

@@ -28,7 +28,11 @@ function codeOf(error: unknown): string {
 /** What an error of a step's code says. `isUnknown`: whether the step may have had its effect all the same. */
 export function outcomeOfError(error: unknown, isUnknown: boolean): AttemptOutcome {
   if (isDureError(error, "STEP_REFUSED")) {
-    return { kind: "refused", code: (error as StepRefusedError).reason, error: describeError(error) };
+    return {
+      kind: "refused",
+      code: (error as StepRefusedError).reason,
+      error: describeError(error),
+    };
   }
   return {
     kind: "failed",

@@ -37,9 +37,7 @@ export function begun(plan: StepPlan, attempt: number, now: number): SagaEvent {
 export function undoBegun(plan: StepPlan, attempt: number, now: number): SagaEvent {
   const { compensation } = plan;
   const until =
-    compensation === undefined
-      ? {}
-      : untilOf(compensation.action, compensation.timeoutMs, now);
+    compensation === undefined ? {} : untilOf(compensation.action, compensation.timeoutMs, now);
   return { type: "undo-begun", step: plan.name, attempt, ...until };
 }
 
@@ -52,11 +50,7 @@ function untilOf(
 }
 
 /** What becomes of a step by what its attempt came to. */
-export function settled(
-  step: StepState,
-  outcome: AttemptOutcome,
-  moment: Moment,
-): SagaEvent {
+export function settled(step: StepState, outcome: AttemptOutcome, moment: Moment): SagaEvent {
   const { plan } = step;
   const name = plan.name;
   if (outcome.kind === "done") {
@@ -68,7 +62,14 @@ export function settled(
   if (outcome.kind === "refused") return { type: "refused", step: name, code, error };
   const retryAt = nextAttemptAt(plan.retry, step.attempts, outcome, moment);
   const { isUnknown } = outcome;
-  return { type: "failed", step: name, code, error, isUnknown, ...(retryAt === undefined ? {} : { retryAt }) };
+  return {
+    type: "failed",
+    step: name,
+    code,
+    error,
+    isUnknown,
+    ...(retryAt === undefined ? {} : { retryAt }),
+  };
 }
 
 /** What becomes of a compensation by what its attempt came to: a refusal is a failure like any other. */
@@ -80,7 +81,13 @@ export function undoSettled(step: StepState, outcome: AttemptOutcome, moment: Mo
   const policy = step.plan.compensation?.retry;
   const retryAt =
     policy === undefined ? undefined : nextAttemptAt(policy, step.undoAttempts, failure, moment);
-  return { type: "undo-failed", step: name, code, error, ...(retryAt === undefined ? {} : { retryAt }) };
+  return {
+    type: "undo-failed",
+    step: name,
+    code,
+    error,
+    ...(retryAt === undefined ? {} : { retryAt }),
+  };
 }
 
 function nextAttemptAt(
@@ -106,21 +113,11 @@ export function wakeUp(state: SagaState, moment: Moment): readonly SagaEvent[] {
   const events: SagaEvent[] = [];
   for (const step of state.steps.values()) {
     if (step.retryAt === undefined || step.retryAt > moment.now) continue;
-    switch (step.phase) {
-      case "waiting":
-        events.push(begun(step.plan, step.attempts + 1, moment.now));
-        break;
-      case "undo-waiting":
-        events.push(undoBegun(step.plan, step.undoAttempts + 1, moment.now));
-        break;
-      case "running":
-        events.push(settled(step, overdue, moment));
-        break;
-      case "undoing":
-        events.push(undoSettled(step, overdue, moment));
-        break;
-      default:
-    }
+    const { phase, plan, attempts, undoAttempts } = step;
+    if (phase === "waiting") events.push(begun(plan, attempts + 1, moment.now));
+    if (phase === "undo-waiting") events.push(undoBegun(plan, undoAttempts + 1, moment.now));
+    if (phase === "running") events.push(settled(step, overdue, moment));
+    if (phase === "undoing") events.push(undoSettled(step, overdue, moment));
   }
   return events;
 }

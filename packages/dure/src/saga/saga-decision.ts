@@ -1,4 +1,4 @@
-import { describeError } from "../core/errors.ts";
+import { assert, describeError } from "../core/errors.ts";
 import type { AnySagaDefinition, PlanNode, StepPlan } from "./saga-definition.ts";
 import type { SagaEvent, SagaReason } from "./saga-event.ts";
 import { apply } from "./saga-state.ts";
@@ -33,14 +33,9 @@ export function proceed(plan: SagaPlan, state: SagaState, now: number): readonly
  * Changes nothing.
  */
 export function decide(plan: SagaPlan, state: SagaState, now: number): readonly SagaEvent[] {
-  switch (state.status) {
-    case "RUNNING":
-      return decideForward(plan, state, now);
-    case "COMPENSATING":
-      return decideBack(state, now);
-    default:
-      return [];
-  }
+  if (state.status === "RUNNING") return decideForward(plan, state, now);
+  if (state.status === "COMPENSATING") return decideBack(state, now);
+  return [];
 }
 
 /** The pivot is done: from here on only forward. */
@@ -90,15 +85,13 @@ function walk(
   return "done";
 }
 
-function walkNode(
-  node: PlanNode,
-  state: SagaState,
-  now: number,
-): readonly SagaEvent[] | "done" {
+function walkNode(node: PlanNode, state: SagaState, now: number): readonly SagaEvent[] | "done" {
   if (node.kind === "branch") {
     const chosen = state.choices.get(node.name);
     if (chosen === undefined) return choose(node, state);
-    return walk(node.cases[chosen] ?? [], state, now);
+    const nodesOfCase = Object.hasOwn(node.cases, chosen) ? node.cases[chosen] : undefined;
+    assert(nodesOfCase !== undefined, `the journal names a case "${chosen}" that is not defined`);
+    return walk(nodesOfCase, state, now);
   }
   const plans = node.kind === "step" ? [node.step] : node.steps;
   const steps = plans.map((plan) => state.steps.get(plan.name));

@@ -77,7 +77,9 @@ export class SagaEngine {
 
   /** The membership to start a saga with. Waits for one no longer than the signal. */
   membership(): Promise<SagaMembership> {
-    return this.#membership === undefined ? this.#joined.promise : Promise.resolve(this.#membership);
+    return this.#membership === undefined
+      ? this.#joined.promise
+      : Promise.resolve(this.#membership);
   }
 
   /** Drives until the signal aborts, then hands over. Recovers by itself from a lost database. */
@@ -94,7 +96,10 @@ export class SagaEngine {
       if (signal.aborted) break;
       await clock.sleep(backoffMs(failures + 1, { baseMs: 50, maxMs: 2_000 }, clock), signal);
     }
-    const stopped = new DureError("STOPPED", `sagas of "${this.#parts.service}" are not driven any more`);
+    const stopped = new DureError(
+      "STOPPED",
+      `sagas of "${this.#parts.service}" are not driven any more`,
+    );
     this.#joined.reject(stopped);
     this.outcomes.stop(stopped);
   }
@@ -176,4 +181,3 @@ export class SagaEngine {
     }
   }
 }
-

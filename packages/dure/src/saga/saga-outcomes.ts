@@ -1,6 +1,5 @@
 import type { Clock } from "../core/clock.ts";
 import { DureError } from "../core/errors.ts";
-import { isAtRest } from "./saga-event.ts";
 import type { SagaEvent, SagaReason, SagaStatus } from "./saga-event.ts";
 import type { SagaStore } from "./saga-store.ts";
 
@@ -21,7 +20,6 @@ export function outcomeOf(
   status: SagaStatus,
   events: readonly SagaEvent[],
 ): SagaOutcome | undefined {
-  if (!isAtRest(status)) return undefined;
   const reasonOf = (): SagaReason =>
     events.reduce<SagaReason>(
       (found, event) =>
@@ -41,7 +39,8 @@ export function outcomeOf(
     case "FAILED":
     case "COMPENSATION_FAILED":
       return { kind: "parked", status, reason: reasonOf() };
-    default:
+    case "RUNNING":
+    case "COMPENSATING":
       return undefined;
   }
 }

@@ -110,7 +110,9 @@ export class SagaRun {
     const current = this.state.steps.get(step.plan.name);
     if (current === undefined) return;
     const moment = this.#host.moment();
-    this.deliver([isUndo ? undoSettled(current, outcome, moment) : settled(current, outcome, moment)]);
+    this.deliver([
+      isUndo ? undoSettled(current, outcome, moment) : settled(current, outcome, moment),
+    ]);
   }
 
   /** A signal came while it is driven here. Given again it is one. */
@@ -141,7 +143,8 @@ export class SagaRun {
     work: (entry: JournalEntry, events: readonly Announcement[]) => Promise<void>,
   ): Promise<void> {
     while (this.#writing !== undefined) await this.#writing;
-    if (this.isDropped) throw new DureError("FENCED", `saga ${this.sagaId} is not driven here any more`);
+    if (this.isDropped)
+      throw new DureError("FENCED", `saga ${this.sagaId} is not driven here any more`);
     const over = Promise.withResolvers<void>();
     this.#writing = over.promise;
     const before = { state: this.state, events: this.#events, signals: this.#signals };

@@ -2,7 +2,7 @@ import { deepFreeze } from "./attempt-execution.ts";
 import { settled, undoSettled } from "./saga-attempt.ts";
 import type { AttemptOutcome, Moment } from "./saga-attempt.ts";
 import type { StepAction } from "./saga-definition.ts";
-import { isAtPivot, isPastPivot, owedSteps } from "./saga-decision.ts";
+import { isAtPivot, owedSteps } from "./saga-decision.ts";
 import type { SagaCommandKind, SagaEvent } from "./saga-event.ts";
 import { isAtRest } from "./saga-event.ts";
 import type { SagaState } from "./saga-state.ts";
@@ -60,16 +60,15 @@ export function answerSignal(
   ];
 }
 
-function answerReply(
-  state: SagaState,
-  reply: SagaReply,
-  moment: Moment,
-): readonly SagaEvent[] {
+function answerReply(state: SagaState, reply: SagaReply, moment: Moment): readonly SagaEvent[] {
   const { direction } = reply;
   const step = state.steps.get(reply.step);
   if (step === undefined || isAtRest(state.status)) return [];
   const { phase, plan } = step;
-  const outcome = outcomeOfReply(direction === "do" ? plan.action : plan.compensation?.action, reply);
+  const outcome = outcomeOfReply(
+    direction === "do" ? plan.action : plan.compensation?.action,
+    reply,
+  );
   if (outcome === undefined) return [];
   if (direction === "do" && (phase === "running" || phase === "waiting")) {
     return [settled(step, outcome, moment)];
@@ -131,9 +130,4 @@ function refusalToSkip(state: SagaState, name: string | undefined): string | und
   }
   if (state.status !== "COMPENSATION_FAILED") return `it is ${state.status}, not parked`;
   return owedSteps(state).includes(step) ? undefined : `step "${step.plan.name}" is not owed`;
-}
-
-/** Whether it can still be undone by itself: before its pivot. */
-export function canCancel(state: SagaState): boolean {
-  return state.status === "RUNNING" && !isAtPivot(state) && !isPastPivot(state);
 }

@@ -98,6 +98,10 @@ export interface SagaStore {
   ): Promise<ReadonlySet<string>>;
   /** One entry as a statement, for the end of a transaction; it fails (FENCED) where `record` would not take it. */
   recordStatement(process: number, batch: number, entry: JournalEntry): Statement;
+  /** As `recordStatement`, for the entries of many sagas: all of them, or it fails. */
+  recordStatements(process: number, batch: number, entries: readonly JournalEntry[]): Statement;
+  /** Bounds each wait for a lock in the rest of the transaction. */
+  lockWaitStatement(ms: number): Statement;
   /** @throws FENCED */
   claim(process: number, places: readonly ClaimPlaces[]): Promise<readonly string[]>;
   /** The ids that belong to the process. */
@@ -116,8 +120,7 @@ export interface SagaStore {
     tx: TransactionHandle,
     start: SagaStart,
   ): Promise<
-    | { readonly definition: string; readonly version: number; readonly input: unknown }
-    | undefined
+    { readonly definition: string; readonly version: number; readonly input: unknown } | undefined
   >;
   /** False: the saga has ended, or is not known. Given twice with one key it is one. */
   signal(
@@ -126,9 +129,11 @@ export interface SagaStore {
     signal: { readonly dedupKey: string; readonly body: unknown },
   ): Promise<boolean>;
   /** The status and last events of those that are known. */
-  outcomes(
-    sagaIds: readonly string[],
-  ): Promise<
-    readonly { readonly sagaId: string; readonly status: SagaStatus; readonly events: readonly unknown[] }[]
+  outcomes(sagaIds: readonly string[]): Promise<
+    readonly {
+      readonly sagaId: string;
+      readonly status: SagaStatus;
+      readonly events: readonly unknown[];
+    }[]
   >;
 }

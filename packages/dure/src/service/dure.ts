@@ -118,7 +118,9 @@ export class Dure<Client = unknown> {
     this.sagas = sagas;
     this.#sagaEngine = engine;
     for (const { definition, handle } of handlers) {
-      this.on(definition, { group: `${options.service}.sagas` }, handle);
+      this.on(definition, { group: `${options.service}.sagas` }, (message, tx) =>
+        handle(message, tx),
+      );
     }
   }
 

@@ -166,7 +166,7 @@ export function createAnnouncementWriter(parts: {
 /** One event that answers commands of sagas, and how. */
 interface ReplyHandler {
   readonly definition: EventDefinition;
-  handle(message: ReceivedMessage<unknown>, tx: TransactionHandle): Promise<void>;
+  readonly handle: (message: ReceivedMessage, tx: TransactionHandle) => Promise<void>;
 }
 
 /**
@@ -175,7 +175,10 @@ interface ReplyHandler {
  */
 export function replyHandlers(
   definitions: readonly AnySagaDefinition[],
-  { store, onReply }: { readonly store: SagaStore; readonly onReply: (tx: TransactionHandle) => void },
+  {
+    store,
+    onReply,
+  }: { readonly store: SagaStore; readonly onReply: (tx: TransactionHandle) => void },
 ): readonly ReplyHandler[] {
   const events = new Map<string, EventDefinition>();
   for (const definition of definitions) {

@@ -9,7 +9,9 @@ import { createTestService, type TestService } from "./service-fixture.ts";
 let database: TestDatabase;
 beforeAll(async () => {
   database = await createTestDatabase();
-  await database.pool.query("create table effect (n bigint generated always as identity, what text not null)");
+  await database.pool.query(
+    "create table effect (n bigint generated always as identity, what text not null)",
+  );
 });
 afterAll(() => database[Symbol.asyncDispose]());
 
@@ -101,8 +103,13 @@ describe("a saga", () => {
       .end();
     await using service = await started(definition);
     const run = await service.dure.sagas.start(definition, { order: "x" }, { id: "S-3" });
-    expect(await run.outcome()).toMatchObject({ kind: "compensated", reason: { code: "PERMANENT" } });
-    const { rows } = await database.pool.query("select what from effect order by n");
+    expect(await run.outcome()).toMatchObject({
+      kind: "compensated",
+      reason: { code: "PERMANENT" },
+    });
+    const { rows } = await database.pool.query<{ what: string }>(
+      "select what from effect order by n",
+    );
     expect(rows.map((row) => row.what)).toEqual(["x", "undo x"]);
   });
 });
