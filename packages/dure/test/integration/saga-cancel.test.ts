@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { saga } from "../../src/index.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test-database.ts";
+import { waitFor } from "../support/wait-for.ts";
 import { createTestService, type TestService } from "./service-fixture.ts";
 
 let database: TestDatabase;
@@ -63,6 +64,15 @@ describe("cancel", () => {
     await reached.promise;
     expect(await sagas.cancel("C-1", by)).toEqual({ kind: "accepted" });
     expect(await sagas.cancel("C-1", by)).toEqual({ kind: "accepted" });
+    await waitFor(
+      async () => {
+        const { rowCount } = await database.pool.query(
+          "select from dure.saga_event where saga_id = 'C-1' and type = 'commanded'",
+        );
+        return rowCount;
+      },
+      { what: "the owner to take the request" },
+    );
     gate.resolve();
     expect(await run.outcome()).toEqual({
       kind: "compensated",
