@@ -91,9 +91,9 @@ describe("a saga that cannot go on", () => {
   it("has chosen a case that is gone, or would choose another", () => {
     const branched = (choice: "x" | "y") =>
       begin()
-        .branch("way", {
-          choose: () => choice,
-          cases: { x: (path) => path.step("x1", undoable), y: (path) => path.step("y1", undoable) },
+        .branch("way", () => choice, {
+          x: (path) => path.step("x1", undoable),
+          y: (path) => path.step("y1", undoable),
         })
         .end();
     const chose = (name: string): SagaEvent => ({ type: "chosen", branch: "way", case: name });
