@@ -1,7 +1,8 @@
 import { assert, describeError } from "../core/errors.ts";
 import type { AnySagaDefinition, PlanNode, StepPlan } from "./saga-definition.ts";
 import type { ParkedStatus, SagaEvent, SagaReason } from "./saga-event.ts";
-import { apply } from "./saga-state.ts";
+import { asStored } from "./attempt-execution.ts";
+import { apply, resultsOf } from "./saga-state.ts";
 import { begun, undoBegun } from "./saga-attempt.ts";
 import type { SagaState, StepPhase, StepState } from "./saga-state.ts";
 
@@ -114,7 +115,7 @@ function choose(
   node: Extract<PlanNode, { kind: "branch" }>,
   state: SagaState,
 ): readonly SagaEvent[] {
-  const outcome = attempt(() => node.choose({ input: state.input, results: state.results }));
+  const outcome = attempt(() => node.choose({ input: state.input, results: resultsOf(state) }));
   if (outcome.kind === "value" && Object.hasOwn(node.cases, outcome.value)) {
     return [{ type: "chosen", branch: node.name, case: outcome.value }];
   }
@@ -127,7 +128,9 @@ function choose(
 }
 
 function complete({ definition }: SagaPlan, state: SagaState): readonly SagaEvent[] {
-  const outcome = attempt(() => definition.output({ input: state.input, results: state.results }));
+  const outcome = attempt(() =>
+    asStored("the output", definition.output({ input: state.input, results: resultsOf(state) })),
+  );
   if (outcome.kind === "value") {
     return [
       outcome.value === undefined

@@ -71,6 +71,11 @@ export function copyState(state: SagaState): SagaState {
   return { ...state, steps, results: { ...state.results }, choices: new Map(state.choices) };
 }
 
+/** The results as a definition's code gets them: its own, whatever it does to them. */
+export function resultsOf(state: SagaState): Readonly<Record<string, unknown>> {
+  return Object.freeze({ ...state.results });
+}
+
 /** The steps of a definition by name, those of all branches included. */
 export function stepsOf(definition: AnySagaDefinition): ReadonlyMap<string, StepPlan> {
   const steps = new Map<string, StepPlan>();

@@ -112,9 +112,12 @@ export function createSagas(parts: SagaParts): Sagas {
         sagaId,
         definition: definition.name,
         version: definition.version,
-        businessKey: definition.businessKey?.(value as never),
+        businessKey: checkedKey(definition, value),
         input: JSON.stringify(value),
-        traceparent: options.traceparent,
+        // Whoever called may have sent anything.
+        traceparent: /^[!-~]{1,128}$/.test(options.traceparent ?? "")
+          ? options.traceparent
+          : undefined,
         deadlineMs: definition.deadlineMs,
       };
       const isNew = await begin(parts, plan, start, value, options.tx);
@@ -208,8 +211,18 @@ async function checkedInput(definition: AnySagaDefinition, input: unknown): Prom
       `the input of saga "${name}" version ${version} does not fit its schema: ${describeIssues(result.issues)}`,
     );
   }
+  return storable(`the input of saga "${name}"`, result.value) ?? null;
+}
+
+function checkedKey({ name, businessKey }: AnySagaDefinition, input: unknown): string | undefined {
+  const key: unknown = businessKey?.(input as never);
+  if (key === undefined) return undefined;
+  return String(storable(`the key of saga "${name}"`, key));
+}
+
+function storable(what: string, value: unknown): unknown {
   try {
-    return asStored(`the input of saga "${name}"`, result.value) ?? null;
+    return asStored(what, value);
   } catch (error) {
     if (!isDureError(error)) throw error;
     throw new DureError("SAGA_INPUT_INVALID", error.message, { cause: error });

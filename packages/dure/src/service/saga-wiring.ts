@@ -6,6 +6,7 @@ import type { Statement, TransactionHandle } from "../core/transaction.ts";
 import type { ReceivedMessage } from "../inbox/inbox.ts";
 import type { OutboxStore } from "../outbox/outbox-store.ts";
 import { prepareEvent } from "../outbox/outbox.ts";
+import { failureOf } from "../saga/attempt-execution.ts";
 import { owedSteps } from "../saga/saga-decision.ts";
 import type { AnySagaDefinition } from "../saga/saga-definition.ts";
 import { SagaParked } from "../saga/saga-alert.ts";
@@ -13,7 +14,6 @@ import { SagaEngine } from "../saga/saga-engine.ts";
 import type { SagaSettings } from "../saga/saga-engine.ts";
 import type { SagaEvent } from "../saga/saga-event.ts";
 import { plansOf } from "../saga/saga-plans.ts";
-import { markOf } from "../saga/saga-run.ts";
 import type { Announcement, SagaRun } from "../saga/saga-run.ts";
 import type { SagaReply } from "../saga/saga-signal.ts";
 import { stepsOf } from "../saga/saga-state.ts";
@@ -63,7 +63,7 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
     transaction: (work, last, runOptions) => run(work, { last, options: runOptions }),
     runStatements: (statements) => store.transactions.runStatements(statements),
     prepareEvents: write,
-    announce: createAnnouncer(logger),
+    announce: createAnnouncer(logger, clock),
     onAnnounced: onWritten,
   });
   const transaction: SagaParts["transaction"] = (work) => run(work, {});
@@ -89,13 +89,14 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
 /** What the engine says outside with an entry: commands by message, and that a saga was parked. */
 export function createAnnouncer(
   logger: Logger,
+  clock: Clock,
 ): (run: SagaRun, events: readonly SagaEvent[]) => readonly Announcement[] {
   return (run, events) => {
     const announced: Announcement[] = [];
     for (const event of events) {
       if (event.type === "parked") announced.push(parked(run, event, logger));
       else if (event.type === "begun" || event.type === "undo-begun") {
-        announced.push(...commanded(run, event));
+        announced.push(...commanded(run, event, clock));
       }
     }
     return announced;
@@ -128,27 +129,36 @@ function parked(
 function commanded(
   run: SagaRun,
   event: Extract<SagaEvent, { type: "begun" | "undo-begun" }>,
+  clock: Clock,
 ): readonly Announcement[] {
   const isUndo = event.type === "undo-begun";
   const step = run.state.steps.get(event.step);
   const action = isUndo ? step?.plan.compensation?.action : step?.plan.action;
   if (step === undefined || action?.kind !== "message") return [];
-  const command = commandOf(run, step, isUndo);
+  const command = checked(commandOf(run, step, isUndo), clock);
   if ("failure" in command) {
-    // It keeps the saga here until the failure is written.
-    run.executing.add(markOf(step, isUndo));
-    queueMicrotask(() =>
-      run.settle(step, isUndo, {
-        kind: "failed",
-        ...command.failure,
-        isUnknown: false,
-        isFinal: true,
-      }),
-    );
+    run.failAfterwards(step, isUndo, {
+      kind: "failed",
+      ...command.failure,
+      isUnknown: false,
+      isFinal: true,
+    });
     return [];
   }
   const correlationId = `${isUndo ? "undo" : "do"}/${event.step}/${event.attempt}/${run.sagaId}`;
   return [{ event: command.event, correlationId }];
+}
+
+/** A command that does not fit its schema would stop the entry that it is to be written with, for ever. */
+function checked(command: ReturnType<typeof commandOf>, clock: Clock): typeof command {
+  if ("failure" in command) return command;
+  try {
+    const prepared = prepareEvent(command.event, undefined, clock);
+    if (prepared instanceof Promise) prepared.catch(() => undefined);
+    return command;
+  } catch (error) {
+    return { failure: failureOf(error) };
+  }
 }
 
 /** The announcements as the statement that writes them to the outbox. */
