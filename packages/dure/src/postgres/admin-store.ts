@@ -1,4 +1,9 @@
-import type { AdminStore, DeadLetter, DeadLetterFilter, PendingEvent } from "../admin/admin-store.ts";
+import type {
+  AdminStore,
+  DeadLetter,
+  DeadLetterFilter,
+  PendingEvent,
+} from "../admin/admin-store.ts";
 import { adminSql } from "./admin-sql.ts";
 import { textOrNull } from "./message-row.ts";
 import { quoteIdentifier } from "./pool.ts";

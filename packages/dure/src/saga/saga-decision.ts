@@ -122,9 +122,7 @@ function choose(
   const error =
     outcome.kind === "value" ? `there is no case "${String(outcome.value)}"` : outcome.error;
   const reason: SagaReason = { code: "BRANCH_FAILED", error: `branch "${node.name}": ${error}` };
-  return [
-    isPastPivot(state) ? parked("FAILED", reason, state) : { type: "turned", reason },
-  ];
+  return [isPastPivot(state) ? parked("FAILED", reason, state) : { type: "turned", reason }];
 }
 
 function complete({ definition }: SagaPlan, state: SagaState): readonly SagaEvent[] {

@@ -78,7 +78,10 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
   });
   const onCommand = (): void => engine.wake();
   // Canceling is the service's own here: it may ride in a transaction, and its answers are outcomes.
-  const sagas = { ...createSagaControl({ store: store.admin.sagas, plans, onCommand }), ...started };
+  const sagas = {
+    ...createSagaControl({ store: store.admin.sagas, plans, onCommand }),
+    ...started,
+  };
   const handlers = replyHandlers(definitions, {
     store: store.sagas,
     onReply: (tx) => afterCommit(tx, () => engine.wake()),
