@@ -386,7 +386,7 @@ CREATE UNIQUE INDEX partition_archive_pkey ON dure.partition_archive USING btree
 CREATE INDEX saga_instance_business_key ON dure.saga_instance USING btree (business_key) WHERE (business_key IS NOT NULL);
 comment on index saga_instance_business_key is 'dure:saga.list: the sagas of an order';
 
-CREATE INDEX saga_instance_ended ON dure.saga_instance USING brin (started_at);
+CREATE INDEX saga_instance_ended ON dure.saga_instance USING brin (started_at) WITH (autosummarize='on');
 comment on index saga_instance_ended is 'saga_retire: what ended long ago; the table is in order of starts';
 
 CREATE UNIQUE INDEX saga_instance_pkey ON dure.saga_instance USING btree (saga_id);
@@ -395,6 +395,9 @@ CREATE UNIQUE INDEX saga_journal_pkey ON dure.saga_journal USING btree (saga_id,
 
 CREATE INDEX saga_live_due ON dure.saga_live USING btree (definition, version, wake_at) WHERE ((process IS NULL) AND (wake_at IS NOT NULL));
 comment on index saga_live_due is 'saga_claim: what is due, per definition';
+
+CREATE INDEX saga_live_parked ON dure.saga_live USING btree (saga_id) WHERE ((process IS NULL) AND (wake_at IS NULL));
+comment on index saga_live_parked is 'saga_parked: what waits for a person';
 
 CREATE UNIQUE INDEX saga_live_pkey ON dure.saga_live USING btree (saga_id);
 
@@ -482,6 +485,18 @@ create view saga_event as
     e.event
    FROM (dure.saga_journal j
      CROSS JOIN LATERAL json_array_elements(j.events) WITH ORDINALITY e(event, at));
+
+create view saga_parked as
+ SELECT i.saga_id,
+    i.definition,
+    i.version,
+    i.business_key,
+    i.status,
+    i.traceparent,
+    i.started_at
+   FROM (dure.saga_live l
+     JOIN dure.saga_instance i ON ((i.saga_id = l.saga_id)))
+  WHERE ((l.process IS NULL) AND (l.wake_at IS NULL) AND (i.status = ANY (ARRAY['FAILED'::text, 'COMPENSATION_FAILED'::text])));
 
 CREATE OR REPLACE FUNCTION dure.claim_heartbeat(p_scope text, p_member uuid, p_lease_ms integer, p_slots smallint, p_join boolean)
  RETURNS TABLE(slot smallint, epoch bigint, surplus boolean, members integer)
@@ -1752,6 +1767,34 @@ end
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION dure.saga_command(p_id text, p_n integer, p_key text, p_body text, p_actor text, p_action text, p_subject text, p_reason text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_waiting text;
+begin
+  -- Two operators at a time come one after the other, and nobody takes the saga over meanwhile.
+  perform from saga_live where saga_id = p_id for no key update;
+  if not found then
+    return case when exists (select from saga_instance where saga_id = p_id) then 'ended' else 'unknown' end;
+  end if;
+  select dedup_key into v_waiting from saga_signal
+  where saga_id = p_id and starts_with(dedup_key, 'command/') limit 1;
+  if found then
+    return case when v_waiting = p_key then 'repeated' else 'busy' end;
+  end if;
+  if p_n is not null and p_n <> (select coalesce(max(n), 0) from saga_journal where saga_id = p_id) then
+    return 'moved';
+  end if;
+  insert into saga_signal (saga_id, dedup_key, body) values (p_id, p_key, p_body::json);
+  insert into audit_entry (actor, action, subject, reason) values (p_actor, p_action, p_subject, p_reason);
+  return 'taken';
+end
+$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.saga_fence(p_process integer, p_is_leaving boolean)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1841,6 +1884,59 @@ AS $function$
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION dure.saga_list(p_definition text, p_status text, p_key text, p_before timestamp with time zone, p_before_id text, p_limit integer)
+ RETURNS SETOF dure.saga_instance
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_to timestamptz := coalesce(p_before, 'infinity');
+  v_from timestamptz := least(p_before, clock_timestamp());
+  v_left integer := p_limit;
+  v_count integer;
+begin
+  if p_key is not null then
+    return query
+      select i.* from saga_instance i
+      where i.business_key = p_key and (p_definition is null or i.definition = p_definition)
+        and (p_status is null or i.status = p_status)
+        and (p_before is null or (i.started_at, i.saga_id) < (p_before, p_before_id))
+      order by i.started_at desc, i.saga_id desc limit p_limit;
+    return;
+  elsif p_status in ('FAILED', 'COMPENSATION_FAILED') then
+    return query
+      select i.* from saga_parked p join saga_instance i on i.saga_id = p.saga_id
+      where (p_definition is null or p.definition = p_definition) and p.status = p_status
+        and (p_before is null or (p.started_at, p.saga_id) < (p_before, p_before_id))
+      order by p.started_at desc, p.saga_id desc limit p_limit;
+    return;
+  elsif p_status in ('RUNNING', 'COMPENSATING') then
+    return query
+      select i.* from saga_live l join saga_instance i on i.saga_id = l.saga_id
+      where (p_definition is null or l.definition = p_definition) and i.status = p_status
+        and (p_before is null or (i.started_at, i.saga_id) < (p_before, p_before_id))
+      order by i.started_at desc, i.saga_id desc limit p_limit;
+    return;
+  end if;
+  for v_step in 0..10 loop
+    v_from := case when v_step = 10 then '-infinity' else v_from - interval '1 s' * 8 ^ v_step end;
+    return query
+      select i.* from saga_instance i
+      where i.started_at >= v_from and (case when v_step = 0 then i.started_at <= v_to else i.started_at < v_to end)
+        and (p_definition is null or i.definition = p_definition)
+        and (p_status is null or i.status = p_status)
+        and (p_before is null or (i.started_at, i.saga_id) < (p_before, p_before_id))
+      order by i.started_at desc, i.saga_id desc limit v_left;
+    get diagnostics v_count = row_count;
+    v_left := v_left - v_count;
+    exit when v_left = 0;
+    v_to := v_from;
+  end loop;
+end
+$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.saga_lock_namespace()
  RETURNS integer
  LANGUAGE sql
@@ -1890,6 +1986,41 @@ begin
     from unnest(v_ids, v_lives, p_wakes) as m (id, live, wake)
     where l.saga_id = m.id and m.live = 'free' and l.process = p_process;
   end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_move_deadline(p_id text, p_deadline timestamp with time zone, p_actor text, p_reason text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_live saga_live;
+  v_status text;
+begin
+  select status into v_status from saga_instance where saga_id = p_id;
+  if not found then
+    return 'unknown';
+  end if;
+  select * into v_live from saga_live where saga_id = p_id for no key update;
+  if not found then
+    return 'ended';
+  elsif v_live.process is not null then
+    return 'driven';
+  elsif v_status in ('FAILED', 'COMPENSATION_FAILED') then
+    return 'parked';
+  elsif v_live.deadline_at is not distinct from p_deadline then
+    return 'repeated';
+  end if;
+  update saga_live set deadline_at = p_deadline, wake_at = least(wake_at, p_deadline)
+  where saga_id = p_id and process is null;
+  insert into audit_entry (actor, action, subject, reason)
+  values (
+    p_actor, case when p_deadline is null then 'saga.cancel-deadline' else 'saga.move-deadline' end,
+    'saga/' || p_id, p_reason
+  );
+  return 'moved';
 end
 $function$
 ;
@@ -1995,6 +2126,35 @@ begin
   if p_signals is not null then
     delete from saga_signal where signal_id = any (p_signals);
   end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_redrive(p_id text, p_definition text, p_key text, p_status text, p_limit integer, p_actor text, p_reason text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_saga record;
+  v_count integer := 0;
+begin
+  for v_saga in
+    select p.saga_id, (select coalesce(max(n), 0) from saga_journal j where j.saga_id = p.saga_id) as n
+    from saga_parked p
+    where (p_id is null or p.saga_id = p_id) and (p_definition is null or p.definition = p_definition)
+      and (p_key is null or coalesce(p.business_key, p.saga_id) = p_key) and (p_status is null or p.status = p_status)
+    order by p.started_at, p.saga_id limit p_limit
+  loop
+    if saga_command(
+      v_saga.saga_id, v_saga.n, 'command/' || v_saga.n || '/retry',
+      json_build_object('kind', 'command', 'command', 'retry', 'actor', p_actor, 'why', coalesce(p_reason, ''))::text,
+      p_actor, 'saga.retry', 'saga/' || v_saga.saga_id, p_reason
+    ) = 'taken' then
+      v_count := v_count + 1;
+    end if;
+  end loop;
+  return v_count;
 end
 $function$
 ;

@@ -84,6 +84,7 @@ export type {
   SagaStatus,
 } from "./saga/saga-event.ts";
 export type { SagaSettings } from "./saga/saga-engine.ts";
+export type { CancelOutcome, CancelSagaOptions } from "./saga/saga-cancel.ts";
 export type { SagaOutcome } from "./saga/saga-outcomes.ts";
 export type { Sagas, StartedSaga, StartSagaOptions } from "./saga/sagas.ts";
 export type {

@@ -1,4 +1,5 @@
 import type { Clock } from "../core/clock.ts";
+import { DureError } from "../core/errors.ts";
 import { isAtRest } from "./saga-event.ts";
 import type { SagaEvent, SagaReason, SagaStatus } from "./saga-event.ts";
 import type { SagaStore } from "./saga-store.ts";
@@ -50,6 +51,14 @@ function isEnd(event: SagaEvent): event is EndEvent {
 function reasonOf(end: EndEvent): SagaReason {
   if (end.type === "compensated" || end.type === "parked") return end.reason;
   return { code: "RESOLVED", error: "an operator has marked it as resolved" };
+}
+
+/** The error of a saga that is not there. */
+export function sagaNotFound(sagaId: string): DureError {
+  return new DureError(
+    "SAGA_NOT_FOUND",
+    `there is no saga ${sagaId}; one that ended long ago is not kept`,
+  );
 }
 
 interface Watcher {

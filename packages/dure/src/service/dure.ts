@@ -2,6 +2,7 @@ import { createDeadLetters } from "../admin/dead-letters.ts";
 import type { DeadLetters } from "../admin/dead-letters.ts";
 import { createRelayControl } from "../admin/relay-control.ts";
 import type { RelayControl } from "../admin/relay-control.ts";
+import type { SagaControl } from "../admin/saga-control.ts";
 import type { StoreStatus } from "../admin/admin-store.ts";
 import { settledWithin } from "../core/abort.ts";
 import { systemClock } from "../core/clock.ts";
@@ -76,8 +77,8 @@ export class Dure<Client = unknown> {
   readonly deadLetters: DeadLetters;
   /** The relays of this service, in whatever process they run: pause, resume, drain, repair. */
   readonly relay: RelayControl;
-  /** Starts sagas and waits for them. */
-  readonly sagas: Sagas;
+  /** Starts sagas, waits for them, and what an operator sees of them and does to them. */
+  readonly sagas: Sagas & SagaControl;
   readonly #sagaEngine: SagaEngine | undefined;
   readonly #afterCommit: WeakMap<TransactionHandle, (() => void)[]> = new WeakMap();
   readonly #options: DureOptions<Client>;
@@ -97,7 +98,7 @@ export class Dure<Client = unknown> {
     this.#clock = options.clock ?? systemClock;
     this.#logger = options.logger ?? silentLogger;
     this.#faults = options.faults ?? noFaults;
-    this.deadLetters = createDeadLetters(options.store.admin);
+    this.deadLetters = createDeadLetters(options.store.admin, () => this.#sagaEngine?.wake());
     this.relay = createRelayControl(options.store.admin, this.#clock);
     this.outbox = createOutbox({
       source: options.service,

@@ -18,6 +18,8 @@ import type { Announcement, SagaRun } from "../saga/saga-run.ts";
 import type { SagaReply } from "../saga/saga-signal.ts";
 import { stepsOf } from "../saga/saga-state.ts";
 import type { SagaStore } from "../saga/saga-store.ts";
+import { createSagaControl } from "../admin/saga-control.ts";
+import type { SagaControl } from "../admin/saga-control.ts";
 import { createSagas } from "../saga/sagas.ts";
 import type { SagaParts, Sagas } from "../saga/sagas.ts";
 import { commandOf } from "../saga/step-attempts.ts";
@@ -42,7 +44,7 @@ interface WiringParts<Client> {
 
 /** The sagas of a service: their engine, if it has any definitions, and the handlers of the answers to their commands. */
 export function wireSagas<Client>(parts: WiringParts<Client>): {
-  readonly sagas: Sagas;
+  readonly sagas: Sagas & SagaControl;
   readonly engine: SagaEngine | undefined;
   readonly handlers: readonly ReplyHandler[];
 } {
@@ -65,7 +67,7 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
     onAnnounced: onWritten,
   });
   const transaction: SagaParts["transaction"] = (work) => run(work, {});
-  const sagas = createSagas({
+  const started = createSagas({
     store: store.sagas,
     engine,
     plans,
@@ -74,6 +76,12 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
     transaction,
     afterCommit,
   });
+  const onCommand = (): void => engine.wake();
+  // Canceling is the service's own here: it may ride in a transaction, and its answers are outcomes.
+  const sagas = {
+    ...createSagaControl({ store: store.admin.sagas, plans, onCommand }),
+    ...started,
+  };
   const handlers = replyHandlers(definitions, {
     store: store.sagas,
     onReply: (tx) => afterCommit(tx, () => engine.wake()),
