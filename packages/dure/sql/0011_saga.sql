@@ -200,33 +200,32 @@ language plpgsql volatile
 set search_path from current
 as $$
 declare
-  v_given integer;
+  v_given integer := json_array_length(p_starts::json);
   v_count integer;
   v_refused text[];
 begin
-  with given as materialized (
-    select * from json_to_recordset(p_starts::json) as s (
-      id text, definition text, version smallint, key text, input json, trace text, deadline bigint
-    )
-  ), inserted as (
-    insert into saga_instance (saga_id, definition, version, business_key, input, traceparent, process, batch)
-    select id, definition, version, key, input, trace, p_process, p_batch from given
-    on conflict do nothing
-    returning saga_id
-  ), live as (
-    insert into saga_live (saga_id, definition, version, process, deadline_at)
-    select g.id, g.definition, g.version, p_process, clock_timestamp() + g.deadline * interval '1 ms'
-    from inserted i join given g on g.id = i.saga_id
+  insert into saga_instance (saga_id, definition, version, business_key, input, traceparent, process, batch)
+  select s.id, s.definition, s.version, s.key, s.input, s.trace, p_process, p_batch
+  from json_to_recordset(p_starts::json) as s (
+    id text, definition text, version smallint, key text, input json, trace text
   )
-  select (select count(*) from given), (select count(*) from inserted) into v_given, v_count;
-  if v_count = v_given then
-    return null;
+  on conflict do nothing;
+  get diagnostics v_count = row_count;
+  if v_count < v_given then
+    select array_agg(g.id) into v_refused
+    from json_to_recordset(p_starts::json) as g (id text)
+    where not exists (
+      select from saga_instance i
+      where i.saga_id = g.id and i.process = p_process and i.batch = p_batch
+    );
   end if;
-  select array_agg(g.id) into v_refused
-  from json_to_recordset(p_starts::json) as g (id text)
-  where not exists (
-    select from saga_instance i
-    where i.saga_id = g.id and i.process = p_process and i.batch = p_batch
+  -- A batch that is written again may meet sagas that have ended since: those with a first entry are done.
+  insert into saga_live (saga_id, definition, version, process, deadline_at)
+  select s.id, s.definition, s.version, p_process, clock_timestamp() + s.deadline * interval '1 ms'
+  from json_to_recordset(p_starts::json) as s (id text, definition text, version smallint, deadline bigint)
+  where v_count = v_given or (
+    (v_refused is null or s.id <> all (v_refused))
+    and not exists (select from saga_journal j where j.saga_id = s.id and j.n = 1)
   );
   return v_refused;
 end
@@ -251,15 +250,17 @@ begin
   end if;
   -- Only while the saga is this process's: done again after a doubt, it must not take it from its next owner.
   update saga_instance i set
-    status = case when m.status = '' then i.status else m.status end,
+    status = m.status,
     ended_at = case when m.live = 'end' then clock_timestamp() end
   from unnest(v_ids, v_statuses, v_lives) as m (id, status, live)
-  where i.saga_id = m.id and (m.status <> '' or m.live = 'end')
-    and exists (select from saga_live l where l.saga_id = m.id and l.process = p_process);
-  delete from saga_live l
-  where l.saga_id = any (array(
-      select m.id from unnest(v_ids, v_lives) as m (id, live) where m.live = 'end'
-    )) and l.process = p_process;
+  join saga_live l on l.saga_id = m.id and l.process = p_process
+  where i.saga_id = m.id and m.status <> '';
+  if 'end' = any (v_lives) then
+    delete from saga_live l
+    where l.saga_id = any (array(
+        select m.id from unnest(v_ids, v_lives) as m (id, live) where m.live = 'end'
+      )) and l.process = p_process;
+  end if;
   if 'free' = any (v_lives) then
     update saga_live l set
       process = null,
