@@ -50,17 +50,12 @@ export function postgresFlowStore(schema: string): FlowStore {
 function openedFlow(row: Readonly<Record<string, unknown>>): OpenedFlow {
   const journal = row["journal"] as readonly (readonly FlowEvent[])[] | null;
   const early = row["early"] as readonly FlowEvent[] | null;
+  const knownAs = row["known_as"];
+  const state = { version: Number(row["version"]), status: row["status"] as SagaStatus };
   return {
     definition: String(row["definition"]),
     sagaId: String(row["saga_id"]),
-    instance:
-      row["known_as"] === null
-        ? undefined
-        : {
-            definition: String(row["known_as"]),
-            version: Number(row["version"]),
-            status: row["status"] as SagaStatus,
-          },
+    instance: typeof knownAs !== "string" ? undefined : { definition: knownAs, ...state },
     events: journal?.flat() ?? early ?? [],
   };
 }

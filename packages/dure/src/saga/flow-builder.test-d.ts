@@ -39,7 +39,5 @@ describe("a flow", () => {
     path.step("odd", { service: "odd", after: Created, done: Odd, withinMs: 1 });
     // @ts-expect-error its reason is a number
     path.turnedBy(Loud);
-    // @ts-expect-error it is not known what the events carry
-    flow("f", { version: 1, start: Created, sagaId: (data) => data.sagaId });
   });
 });

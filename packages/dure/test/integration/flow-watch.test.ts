@@ -66,14 +66,15 @@ describe("the watch", () => {
     const { dure } = service;
     await tell(dure, ["O-1"], facts.created);
     const [alert] = await alerted("O-1", 1);
-    expect(alert).toEqual({
+    const { since, ...said } = alert ?? { since: "" };
+    expect(since).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    expect(said).toEqual({
       sagaId: "O-1",
       definition: "checkout-choreographed",
       version: 1,
       businessKey: "o-O-1",
       status: "RUNNING",
       waitingFor: ["payment"],
-      since: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
     });
     await waitFor(() => overdueLines(service, "O-1").length, { what: "the log" });
     expect(overdueLines(service, "O-1")).toMatchObject([
@@ -157,10 +158,12 @@ describe("the watch", () => {
     const inTransaction = async (work: (client: pg.PoolClient) => Promise<void>): Promise<void> => {
       const client = await database.pool.connect();
       await client.query("begin");
-      await work(client).finally(async () => {
+      try {
+        await work(client);
+      } finally {
         await client.query("rollback");
         client.release();
-      });
+      }
     };
     const overdue = async (client: pg.PoolClient): Promise<readonly string[]> =>
       (await store.noteOverdue(client, 10)).map(({ sagaId }) => sagaId);
@@ -204,9 +207,12 @@ describe("what waits for its start", () => {
     const hold = async (order: typeof names): Promise<number> => {
       const client = await database.pool.connect();
       await client.query("begin");
-      const opened = await store.open(client, order).finally(() => client.query("commit"));
-      client.release();
-      return opened.length;
+      try {
+        return (await store.open(client, order)).length;
+      } finally {
+        await client.query("rollback");
+        client.release();
+      }
     };
     for (let round = 0; round < 20; round += 1) {
       const orders = Array.from({ length: 6 }, (_, n) =>
