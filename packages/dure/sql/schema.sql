@@ -601,11 +601,12 @@ CREATE OR REPLACE FUNCTION dure.flow_forget_early(p_older_ms bigint, p_limit int
  SET search_path TO 'dure', 'pg_temp'
 AS $function$
 declare
+  v_before constant timestamptz := clock_timestamp() - p_older_ms * interval '1 ms';
   v_count integer;
 begin
   with old as (
     select definition, saga_id, type from flow_early
-    where heard_at < clock_timestamp() - p_older_ms * interval '1 ms'
+    where heard_at < v_before
     limit p_limit for update skip locked
   )
   delete from flow_early f using old o
@@ -693,19 +694,23 @@ CREATE OR REPLACE FUNCTION dure.flow_overdue(p_limit integer)
  LANGUAGE plpgsql
  SET search_path TO 'dure', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
 AS $function$
 declare
+  -- Read once: as a condition of an index it must not change from row to row.
+  v_now constant timestamptz := clock_timestamp();
   v_ids text[];
   v_waits text[];
 begin
   with due as materialized (
     select w.saga_id, w.wait from flow_wait w
     join saga_instance i on i.saga_id = w.saga_id
-    where w.overdue_at is null and w.deadline_at <= clock_timestamp()
+    where w.overdue_at is null and w.deadline_at <= v_now
     order by w.deadline_at limit p_limit
     for update of w, i skip locked
   ), noted as (
-    update flow_wait w set overdue_at = clock_timestamp()
+    update flow_wait w set overdue_at = v_now
     from due d where w.saga_id = d.saga_id and w.wait = d.wait
     returning w.saga_id, w.wait
   )

@@ -222,6 +222,21 @@ describe("following", () => {
   });
 });
 
+describe("waiting for the end", () => {
+  it("ends with the service, and goes on in another", async () => {
+    const service = await started();
+    await tell(service.dure, "F-6", [facts.created]);
+    await untilHeard("F-6", 1);
+    const waiting = service.dure.sagas.outcome("F-6").catch((error: unknown) => error);
+    await service.stop();
+    expect(await within(waiting, { what: "a rejection" })).toMatchObject({ code: "STOPPED" });
+    await using other = await started();
+    await tell(other.dure, "F-6", [facts.declined]);
+    const outcome = await within(other.dure.sagas.outcome("F-6"), { what: "the end" });
+    expect(outcome.kind).toBe("compensated");
+  });
+});
+
 describe("beside sagas", () => {
   const definition = saga("orchestrated", { version: 1, input: stepSchema })
     .step("only", { run: async () => undefined, readOnly: true })
