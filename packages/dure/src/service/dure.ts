@@ -23,7 +23,6 @@ import { createOutbox } from "../outbox/outbox.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import { Relay } from "../outbox/relay.ts";
 import type { SagaEngine } from "../saga/saga-engine.ts";
-import type { SagaOutcomes } from "../saga/saga-outcomes.ts";
 import type { Sagas } from "../saga/sagas.ts";
 import { watchBacklog } from "./backlog-watch.ts";
 import { assertDedupHorizon } from "./dedup-horizon.ts";
@@ -81,7 +80,6 @@ export class Dure<Client = unknown> {
   /** Starts sagas and waits for them. */
   readonly sagas: Sagas;
   readonly #sagaEngine: SagaEngine | undefined;
-  readonly #sagaOutcomes: SagaOutcomes;
   readonly #watchFlows: ((signal: AbortSignal) => Promise<void>) | undefined;
   readonly #afterCommit: WeakMap<TransactionHandle, (() => void)[]> = new WeakMap();
   readonly #options: DureOptions<Client>;
@@ -121,7 +119,6 @@ export class Dure<Client = unknown> {
     });
     this.sagas = sagas;
     this.#sagaEngine = engine;
-    this.#sagaOutcomes = outcomes;
     for (const { definition, handle } of handlers) {
       this.on(definition, { group: `${options.service}.sagas` }, (message, tx) =>
         handle(message, tx),
@@ -130,6 +127,7 @@ export class Dure<Client = unknown> {
     const flows = wireFlows({
       options,
       watchMs: this.#settings.flowWatchMs,
+      outcomes: engine === undefined ? outcomes : undefined,
       clock: this.#clock,
       logger: this.#logger,
       run: (work) => this.#run(work, () => undefined),
@@ -264,18 +262,8 @@ export class Dure<Client = unknown> {
     }
     for (const group of this.#groups.values()) loops.push(this.#startConsumer(group, signal));
     if (this.#sagaEngine !== undefined) loops.push(this.#sagaEngine.run(signal));
-    if (this.#watchFlows !== undefined) loops.push(this.#followFlows(this.#watchFlows, signal));
+    if (this.#watchFlows !== undefined) loops.push(this.#watchFlows(signal));
     this.#loops = Promise.all(loops);
-  }
-
-  async #followFlows(
-    watch: (signal: AbortSignal) => Promise<void>,
-    signal: AbortSignal,
-  ): Promise<void> {
-    await watch(signal);
-    if (this.#sagaEngine !== undefined) return;
-    const reason = `flows of "${this.#options.service}" are not followed any more`;
-    this.#sagaOutcomes.stop(new DureError("STOPPED", reason));
   }
 
   #maintain(signal: AbortSignal): Promise<void> {

@@ -5,12 +5,15 @@ import type { ServiceTransaction } from "../core/service-transaction.ts";
 import { flowHandlers } from "../saga/flow-tracking.ts";
 import type { FlowHandler } from "../saga/flow-tracking.ts";
 import { watchFlows } from "../saga/flow-watch.ts";
+import type { SagaOutcomes } from "../saga/saga-outcomes.ts";
 import type { DureOptions } from "./service-options.ts";
 
 /** What wiring needs of the service. */
 interface WiringParts<Client> {
   readonly options: DureOptions<Client>;
   readonly watchMs: number;
+  /** Those who wait for ends, where no engine tells them that it stops. */
+  readonly outcomes: SagaOutcomes | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Runs the work in a transaction of the service. */
@@ -24,7 +27,7 @@ export function wireFlows<Client>(parts: WiringParts<Client>): {
   readonly handlers: readonly FlowHandler[];
   readonly watch: ((signal: AbortSignal) => Promise<void>) | undefined;
 } {
-  const { options, watchMs, clock, logger, run } = parts;
+  const { options, watchMs, outcomes, clock, logger, run } = parts;
   const { service, store, sagas: { definitions = [], flows = [] } = {} } = options;
   if (flows.length === 0) return { handlers: [], watch: undefined };
   for (const { name } of flows) {
@@ -42,5 +45,12 @@ export function wireFlows<Client>(parts: WiringParts<Client>): {
     earlyMs: store.retention?.inboxMs ?? 30 * 86_400_000,
     transaction: run,
   };
-  return { handlers, watch: (signal) => watchFlows(watching, signal) };
+  return {
+    handlers,
+    async watch(signal) {
+      await watchFlows(watching, signal);
+      const reason = `flows of "${service}" are not followed any more`;
+      outcomes?.stop(new DureError("STOPPED", reason));
+    },
+  };
 }
