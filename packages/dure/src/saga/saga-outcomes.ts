@@ -80,6 +80,8 @@ export class SagaOutcomes {
   readonly #isHere: (sagaId: string) => boolean;
   readonly #watchers: Map<string, Set<Watcher>> = new Map();
   #isAsking = false;
+  /** Why nobody tells any more, since then. */
+  #stopped: { readonly reason: unknown } | undefined;
   #waitMs = pollMsMin;
 
   constructor(parts: {
@@ -96,6 +98,8 @@ export class SagaOutcomes {
   wait(sagaId: string, signal: AbortSignal | undefined): Promise<SagaOutcome> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) return reject(signal.reason as Error);
+      // It asked whether there is such a saga while it was stopped.
+      if (this.#stopped !== undefined) return reject(this.#stopped.reason as Error);
       const watchers = this.#watchers.get(sagaId) ?? new Set<Watcher>();
       this.#watchers.set(sagaId, watchers);
       const onAbort = (): void => {
@@ -129,6 +133,7 @@ export class SagaOutcomes {
 
   /** Nobody will tell any more. */
   stop(reason: unknown): void {
+    this.#stopped = { reason };
     for (const watchers of this.#watchers.values()) {
       for (const watcher of watchers) watcher.reject(reason);
     }
