@@ -136,6 +136,8 @@ function contextOf(
     input: run.state.input,
     results: run.state.results,
     result: step.result,
+    // Known from the turn on, and read by compensations only.
+    reason: run.state.reason ?? { code: "UNKNOWN", error: "" },
     call: {
       sagaId,
       step: plan.name,
