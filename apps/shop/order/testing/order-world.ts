@@ -174,8 +174,9 @@ async function closeServer(server: Server): Promise<void> {
   await new Promise((resolve) => server.close(resolve));
 }
 
-/** A body that is accepted. */
+/** A body that is accepted; the services follow its events. */
 export const someOrder: NewOrder = {
+  mode: "choreography",
   items: [
     { productId: "tea", quantity: 2, unitPrice: 150 },
     { productId: "cup", quantity: 1, unitPrice: 700 },
