@@ -1,5 +1,5 @@
 /** The documentation is true: its links lead somewhere, its code compiles, its examples run. */
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -35,6 +35,13 @@ describe("the repository", () => {
   it("has an expected.txt for every example", () => {
     const silent = findExamples().filter((example) => !existsSync(join(example, "expected.txt")));
     expect(silent).toEqual([]);
+  });
+
+  it("goes through the whole example in the tutorial, and through nothing else", () => {
+    const tutorial = readFileSync("docs/tutorial/saga-that-survives-kill-9.md", "utf8");
+    const program = readFileSync("examples/saga-survives-kill/main.ts", "utf8");
+    const shown = [...tutorial.matchAll(/^```ts\n(?:\/\/ continues\n)?(.*?)^```$/gms)];
+    expect(shown.map(([, block]) => block).join("\n")).toBe(program.replace(/^\/\/.*\n/, ""));
   });
 
   it.each(findExamples().map((example) => [basename(example), example]))(
