@@ -1,5 +1,12 @@
 import { createDure } from "dure";
-import type { AnyEventDefinition, DrivenSagas, Dure, DureStatus, Logger as DureLogger, OrderCounts } from "dure";
+import type {
+  AnyEventDefinition,
+  DrivenSagas,
+  Dure,
+  DureStatus,
+  Logger as DureLogger,
+  OrderCounts,
+} from "dure";
 import { migrate, postgresStore, postgresTransport } from "dure/postgres";
 import type { Pool, PoolClient } from "pg";
 import type { Logger } from "pino";

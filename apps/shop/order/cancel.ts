@@ -41,11 +41,7 @@ export type CancelOrder = (request: CancelRequest) => Promise<GivenAnswer<OrderV
 export function createCancel({ pool, dure, sagas }: CancelOptions): CancelOrder {
   const cancelSaga = createSagaCanceler(pool);
 
-  async function cancel(
-    tx: OrderTransaction,
-    order: LockedOrder,
-    userId: string,
-  ): Promise<number> {
+  async function cancel(tx: OrderTransaction, order: LockedOrder, userId: string): Promise<number> {
     switch (order.status) {
       case "CANCELING":
       case "CANCELED":

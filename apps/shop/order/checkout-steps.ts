@@ -86,7 +86,10 @@ export function createCheckoutSteps({ pool, ask, onCompleted }: CheckoutParts) {
     const body = { orderId: input.orderId, sagaId: call.sagaId, reason: why };
     return { body, call, compensates: call.compensates };
   };
-  const ownerOf = ({ input, call }: Step): StepOwner => ({ orderId: input.orderId, sagaId: call.sagaId });
+  const ownerOf = ({ input, call }: Step): StepOwner => ({
+    orderId: input.orderId,
+    sagaId: call.sagaId,
+  });
   return {
     createOrder: createOrderStep(),
     reserveStock: {

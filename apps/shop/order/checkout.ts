@@ -34,11 +34,7 @@ export interface CheckoutOptions {
  *
  * @throws PermanentError for an order that does not exist: no service can have heard of it
  */
-export async function hear(
-  tx: Tx,
-  event: HeardEvent,
-  options: CheckoutOptions,
-): Promise<void> {
+export async function hear(tx: Tx, event: HeardEvent, options: CheckoutOptions): Promise<void> {
   const order = await lockOrder(tx, event.orderId);
   if (order === undefined) throw new PermanentError(`there is no order ${event.orderId}`);
   // Its saga knows from the answers to its own calls.

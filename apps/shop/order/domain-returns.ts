@@ -20,10 +20,7 @@ export type Allocation =
  * Takes each line, in their order, from the purchases of its product, in theirs. All or nothing:
  * also a line that stands behind one that is not covered is served, to name every one that is not.
  */
-export function allocate(
-  lines: readonly ReturnLine[],
-  purchases: readonly Purchase[],
-): Allocation {
+export function allocate(lines: readonly ReturnLine[], purchases: readonly Purchase[]): Allocation {
   const byProduct = Map.groupBy(purchases, (purchase) => purchase.productId);
   const left = new Map(purchases.map((purchase) => [purchase, purchase.quantity]));
   const uncovered: number[] = [];

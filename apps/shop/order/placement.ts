@@ -120,11 +120,7 @@ async function replay(
   return { orderId: id, status: "PENDING", amount: Number(amount), mode, sagaId };
 }
 
-async function writeOrder(
-  tx: Tx,
-  { orderId }: AcceptedOrder,
-  { items }: NewOrder,
-): Promise<void> {
+async function writeOrder(tx: Tx, { orderId }: AcceptedOrder, { items }: NewOrder): Promise<void> {
   await tx.client.query(sql.insertItems, [
     orderId,
     items.map((item) => item.productId),

@@ -4,10 +4,7 @@ import type { TimelineEntry } from "../contracts/http/timeline.ts";
 import * as sql from "./return-sql.ts";
 
 /** Who wanted an order canceled, and what was returned of it, with the sagas that did it. */
-export async function ownUndoing(
-  pool: Pool,
-  orderId: string,
-): Promise<readonly TimelineEntry[]> {
+export async function ownUndoing(pool: Pool, orderId: string): Promise<readonly TimelineEntry[]> {
   const [canceled, returned] = await Promise.all([
     pool.query<CancellationRow>(sql.readCancellation, [orderId]),
     pool.query<ReturnRow>(sql.listReturnsOf, [orderId]),

@@ -134,7 +134,9 @@ function stepsOf({ mode, createdAt, history, sagaId }: OrderView): readonly Time
     ...history.flatMap(({ at, status }) => {
       if (status === "COMPLETED") return [step(at, "step", "complete order")];
       // One that was completed is undone by the steps of another saga.
-      return status === "CANCELED" && !isCompleted ? [step(at, "compensation", "cancel order")] : [];
+      return status === "CANCELED" && !isCompleted
+        ? [step(at, "compensation", "cancel order")]
+        : [];
     }),
   ];
 }

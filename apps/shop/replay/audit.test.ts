@@ -81,7 +81,12 @@ test.each([
 
 test("an order that no answer named is a duplicate, if its customer is one of the run's", () => {
   const orders = [view("O-1"), view("O-9"), view("O-8", { userId: "somebody else" })];
-  const found = audit({ ...noReturns, posted: [posted("O-1")], orders, ledger: [balance("O-1", 1530)] });
+  const found = audit({
+    ...noReturns,
+    posted: [posted("O-1")],
+    orders,
+    ledger: [balance("O-1", 1530)],
+  });
   expect(found.duplicates).toEqual([expect.stringContaining("O-9")]);
 });
 
@@ -147,7 +152,12 @@ const goodFacts: ReplayFacts = {
   posted: [posted("O-1")],
   returns: [],
   openReturns: [],
-  audit: audit({ ...noReturns, posted: [posted("O-1")], orders: [view("O-1")], ledger: [balance("O-1", 1530)] }),
+  audit: audit({
+    ...noReturns,
+    posted: [posted("O-1")],
+    orders: [view("O-1")],
+    ledger: [balance("O-1", 1530)],
+  }),
   stock: [],
   reconciliation: {
     ok: true,

@@ -90,10 +90,7 @@ function fileLines(plan: Plan): readonly string[] {
   return [
     row("file", `${number(lineCount)} lines of ${number(invoiceCount)} invoices`),
     row("orders", `${number(orders.length)}, of ${number(products.length)} products`),
-    row(
-      "returns",
-      `${number(returns.invoiceCount)}, of ${number(returns.lineCount)} lines`,
-    ),
+    row("returns", `${number(returns.invoiceCount)}, of ${number(returns.lineCount)} lines`),
     row("lines rejected", number(total)),
     ...rejected.map(([reason, count]) => row("", `${number(count)} ${reason}`)),
     row("invoices rejected", `${number(plan.rejectedInvoiceCount)}, with no line left`),
@@ -135,7 +132,10 @@ function moneyLines({ audit, stock, reconciliation }: ReplayFacts): readonly str
   const held = provider === undefined ? "unknown" : `GBP ${formatPence(provider)}`;
   const { money } = reconciliation;
   return [
-    row("money", `completed orders less returns GBP ${formatPence(orders)}, at the provider ${held}`),
+    row(
+      "money",
+      `completed orders less returns GBP ${formatPence(orders)}, at the provider ${held}`,
+    ),
     row("stock", `${number(pieces)} pieces sold, ${number(stock.length)} products differ`),
     row(
       "reconciliation",

@@ -44,7 +44,9 @@ function order(productId: string, extras: Record<string, unknown> = {}): Promise
 
 async function ledgerOf(orderId: string): Promise<unknown> {
   const response = await fetch(`${running.urls.provider}/ledger?orderId=${orderId}`);
-  const { entries } = (await response.json()) as { entries: { operation: string; amount: number }[] };
+  const { entries } = (await response.json()) as {
+    entries: { operation: string; amount: number }[];
+  };
   return entries.map(({ operation, amount }) => [operation, amount]);
 }
 
@@ -239,14 +241,19 @@ test("one key is one request: another body, and another order, are refused", asy
   expect((await post(`/orders/${one}/cancel`, ada, {}, key)).status).toBe(202);
   const reused = { status: 422, body: { code: "IDEMPOTENCY_KEY_REUSED" } };
   expect(await post(`/orders/${other}/cancel`, ada, {}, key)).toMatchObject(reused);
-  const items = (quantity: number) => ({ userId: "ada", items: [{ productId: product, quantity }] });
+  const items = (quantity: number) => ({
+    userId: "ada",
+    items: [{ productId: product, quantity }],
+  });
   expect((await post("/returns", ada, items(1), key)).status).toBe(201);
   expect(await post("/returns", ada, items(2), key)).toMatchObject(reused);
   const placing = { items: [{ productId: product, quantity: 1, unitPrice: 5 }], currency: "GBP" };
   const first: ShopAnswer = await post("/orders", ada, placing, key);
   expect(acceptedOrderSchema.parse(first.body).mode).toBe("orchestration");
   expect(await post("/orders", ada, placing, key)).toEqual(first);
-  expect(await post("/orders", ada, { ...placing, mode: "choreography" }, key)).toMatchObject(reused);
+  expect(await post("/orders", ada, { ...placing, mode: "choreography" }, key)).toMatchObject(
+    reused,
+  );
 });
 
 test("the timeline shows the saga's steps and compensations in every service", async () => {
