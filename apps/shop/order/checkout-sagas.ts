@@ -5,7 +5,8 @@ import { z } from "zod";
 import { cardTokenSchema } from "../contracts/http/provider.ts";
 import type { CardToken } from "../contracts/http/provider.ts";
 import { amountSchema, orderIdSchema, userIdSchema } from "../contracts/http/fields.ts";
-import type { CheckoutInput, CheckoutSteps } from "./checkout-steps.ts";
+import type { CheckoutInput } from "./checkout-parts.ts";
+import type { CheckoutSteps } from "./checkout-steps.ts";
 
 /** A checkout that a saga drives. */
 export type CheckoutSaga = SagaDefinition<CheckoutInput, undefined, PoolClient>;

@@ -5,7 +5,7 @@ import type { ServiceDure } from "../chassis/messaging.ts";
 import type { PaymentFlow } from "../contracts/http/orders.ts";
 import { onePhaseCheckout, twoPhaseCheckout } from "./checkout-sagas.ts";
 import { createCheckoutSteps } from "./checkout-steps.ts";
-import type { CheckoutInput } from "./checkout-steps.ts";
+import type { CheckoutInput } from "./checkout-parts.ts";
 import { moveOrder } from "./order-moves.ts";
 import type { LockedOrder, OrderTransaction } from "./order-moves.ts";
 import * as sql from "./return-sql.ts";
@@ -18,7 +18,7 @@ export interface OrderSagas {
   startCheckout(tx: OrderTransaction, flow: PaymentFlow, start: CheckoutStart): Promise<void>;
   startReturn(tx: OrderTransaction, start: ReturnStart): Promise<void>;
   /** Undoes a completed order that somebody wanted canceled, once. The order is locked. */
-  undoIfCanceled(tx: OrderTransaction, order: LockedOrder): Promise<void>;
+  readonly undoIfCanceled: (tx: OrderTransaction, order: LockedOrder) => Promise<void>;
 }
 
 /** Whose checkout begins. */
