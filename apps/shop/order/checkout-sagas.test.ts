@@ -11,7 +11,7 @@ import { waitFor } from "./testing/wait-for.ts";
 let world: OrderWorld;
 
 beforeAll(async () => {
-  world = await createOrderWorld();
+  world = await createOrderWorld({ watchEveryMs: 100 });
 });
 afterAll(() => world[Symbol.asyncDispose]());
 beforeEach(() => world.participants.answers.clear());
@@ -222,23 +222,45 @@ describe("canceling", () => {
     expect(statuses).toContain(await sagaStatus(sagaId));
   });
 
-  test("before the saga has begun leaves nothing to undo, and the saga finds that", async () => {
-    const { pool } = world.database;
-    await pool.query(
-      `create function hold_saga() returns trigger language plpgsql as
-       'begin new.wake_at := null; return new; end';
-       create trigger hold_saga before insert on dure.saga_live
-       for each row execute function hold_saga()`,
-    );
-    const { orderId, sagaId } = await place("two-phase");
-    await pool.query("drop trigger hold_saga on dure.saga_live");
-    expect(await cancel(orderId)).toMatchObject({ status: 200, body: { status: "CANCELED" } });
-    const text = "update dure.saga_live set wake_at = clock_timestamp() where saga_id = $1";
-    expect((await pool.query(text, [sagaId])).rowCount).toBe(1);
-    await waitFor(async () => (await sagaStatus(sagaId)) === "COMPENSATED", { what: "the saga" });
-    expect(keysOf(orderId, sagaId)).toEqual([]);
-    const { status, history } = await world.read(orderId);
-    expect([status, history.length]).toEqual(["CANCELED", 3]);
+  describe("before the saga has begun", () => {
+    /** An order whose saga no process takes up before `go`. */
+    async function placeHeld() {
+      const { pool } = world.database;
+      await pool.query(
+        `create or replace function hold_saga() returns trigger language plpgsql as
+         'begin new.wake_at := null; return new; end';
+         create trigger hold_saga before insert on dure.saga_live
+         for each row execute function hold_saga()`,
+      );
+      const placed = await place("two-phase");
+      await pool.query("drop trigger hold_saga on dure.saga_live");
+      const text = "update dure.saga_live set wake_at = clock_timestamp() where saga_id = $1";
+      return { ...placed, go: async () => void (await pool.query(text, [placed.sagaId])) };
+    }
+
+    const sagaIsOver = (sagaId: string) =>
+      waitFor(async () => (await sagaStatus(sagaId)) === "COMPENSATED", { what: "the saga" });
+
+    test("leaves nothing to undo, and the saga finds that", async () => {
+      const { orderId, sagaId, go } = await placeHeld();
+      expect(await cancel(orderId)).toMatchObject({ status: 200, body: { status: "CANCELED" } });
+      await go();
+      await sagaIsOver(sagaId);
+      expect(keysOf(orderId, sagaId)).toEqual([]);
+      const { status, history } = await world.read(orderId);
+      expect([status, history.length]).toEqual(["CANCELED", 3]);
+    });
+
+    test("by an operator, who knows the saga only, cancels the order too", async () => {
+      const { orderId, sagaId, go } = await placeHeld();
+      const { sagas } = postgresStore<PoolClient>({ pool: world.database.pool });
+      const body = { kind: "command", command: "cancel", actor: "op", why: "CANCELED_BY_USER" };
+      await sagas.signal(undefined, sagaId, { dedupKey: "op-1", body });
+      await go();
+      await sagaIsOver(sagaId);
+      expect((await ends(orderId, "CANCELED")).reason).toBe("CANCELED_BY_USER");
+      expect(keysOf(orderId, sagaId)).toEqual([]);
+    });
   });
 
   test("20 times at once with one key is one cancel with one answer; other keys find it done", async () => {

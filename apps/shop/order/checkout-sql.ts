@@ -53,6 +53,14 @@ with moved as (
 insert into order_status_history (order_id, status, stage, reason)
 select id, status, stage, reason from moved`;
 
+/** Some orders that no saga has taken up for a while ($1). */
+export const listUnbegun = `
+/* order:order.unbegun */
+select id, saga_id from orders
+where status = 'PENDING' and mode = 'orchestration'
+  and created_at < clock_timestamp() - make_interval(secs => $1::float8 / 1000)
+order by created_at limit $2`;
+
 /** Follows the order, and gives the next step its time ($4) from now on. */
 export const progressSaga = `
 /* order:saga.progress */

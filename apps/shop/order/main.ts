@@ -17,6 +17,7 @@ import { registerReportRoutes } from "./report-routes.ts";
 import { registerReturnRoutes } from "./return-routes.ts";
 import { registerOrderRoutes } from "./routes.ts";
 import { createParticipantCaller } from "./step-calls.ts";
+import { cancelUnbegun } from "./unbegun-orders.ts";
 
 /** How patient the service is. */
 export interface OrderTiming {
@@ -73,7 +74,11 @@ export function startOrder(
 
     await dure.start();
     const watching = new AbortController();
-    const watch = watchDeadlines({ pool, logger, everyMs: watchEveryMs }, watching.signal);
+    const timing = { pool, logger, everyMs: watchEveryMs };
+    const watch = Promise.all([
+      watchDeadlines(timing, watching.signal),
+      cancelUnbegun({ ...timing, dure }, watching.signal),
+    ]);
     resources.defer(async () => {
       watching.abort();
       await watch;

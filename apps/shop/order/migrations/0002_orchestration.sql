@@ -7,6 +7,10 @@ alter table order_items add column returned_quantity integer not null default 0
 create index order_items_product on order_items (product_id, order_id);
 comment on index order_items_product is 'order:return.purchases';
 
+create index orders_unbegun on orders (created_at)
+  where status = 'PENDING' and mode = 'orchestration';
+comment on index orders_unbegun is 'order:order.unbegun';
+
 -- Who wanted an order canceled. One that could not be stopped any more is undone once it is completed.
 create table order_cancellations (
   order_id text primary key references orders (id),
