@@ -202,6 +202,23 @@ begin
 end
 $$;
 
+-- As saga_record, in a transaction with the effects of all these entries: all of them, or it fails.
+create function saga_record_all(
+  p_process integer, p_batch bigint, p_starts text, p_ids text, p_ns integer[], p_events text,
+  p_moved text, p_statuses text, p_lives text, p_wakes bigint[], p_signals bigint[]
+) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+  if saga_record(
+    p_process, p_batch, p_starts, p_ids, p_ns, p_events, p_moved, p_statuses, p_lives, p_wakes, p_signals
+  ) is not null then
+    raise exception 'dure: an entry of a batch is there already' using errcode = 'DU003';
+  end if;
+end
+$$;
+
 -- Inserts what starts; returns the ids that were started before.
 create function saga_insert(p_process integer, p_batch bigint, p_starts text) returns text[]
 language plpgsql volatile

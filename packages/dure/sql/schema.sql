@@ -1950,6 +1950,21 @@ end
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION dure.saga_record_all(p_process integer, p_batch bigint, p_starts text, p_ids text, p_ns integer[], p_events text, p_moved text, p_statuses text, p_lives text, p_wakes bigint[], p_signals bigint[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  if saga_record(
+    p_process, p_batch, p_starts, p_ids, p_ns, p_events, p_moved, p_statuses, p_lives, p_wakes, p_signals
+  ) is not null then
+    raise exception 'dure: an entry of a batch is there already' using errcode = 'DU003';
+  end if;
+end
+$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.saga_record_local(p_process integer, p_batch bigint, p_starts text, p_id text, p_n integer, p_events text, p_moved text, p_status text, p_live text, p_wake bigint, p_signals bigint[])
  RETURNS void
  LANGUAGE plpgsql

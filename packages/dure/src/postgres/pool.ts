@@ -84,6 +84,8 @@ function connectHeard<Client extends PostgresClient>(pool: PostgresPool<Client>)
 export interface StatementBounds {
   readonly msMax: number;
   readonly signal?: AbortSignal;
+  /** To be prepared under, where the driver is `pg`. */
+  readonly name?: string;
 }
 
 /**
@@ -97,7 +99,7 @@ export async function queryWithin(
   pool: PostgresPool,
   text: string,
   params: readonly unknown[] | undefined,
-  { msMax, signal }: StatementBounds,
+  { msMax, signal, name }: StatementBounds,
 ): Promise<PostgresResult> {
   const givenUp = Promise.withResolvers<never>();
   let taken: Awaited<ReturnType<typeof takeClient>> | undefined;
@@ -120,7 +122,7 @@ export async function queryWithin(
     if (isOver) end(false);
     if (isOver) return givenUp.promise;
     try {
-      const result = await client.query(text, params);
+      const result = await queryAs(client, name, text, params);
       end(false);
       return result;
     } catch (error) {
@@ -137,6 +139,22 @@ export async function queryWithin(
     clearTimeout(timer);
     signal?.removeEventListener("abort", giveUp);
   }
+}
+
+function queryAs(
+  client: PostgresClient,
+  name: string | undefined,
+  text: string,
+  params: readonly unknown[] | undefined,
+): Promise<PostgresResult> {
+  const driver = client as unknown as {
+    readonly connection?: { readonly parsedStatements?: unknown };
+    query(query: object): Promise<PostgresResult>;
+  };
+  // `pg` is known by what it keeps its prepared statements in; others may not take a name.
+  const isKnown = typeof driver.connection?.parsedStatements === "object";
+  if (name === undefined || !isKnown) return client.query(text, params);
+  return driver.query({ name, text, values: params });
 }
 
 async function connectWithin(pool: PostgresPool, msMax: number): Promise<PostgresClient> {

@@ -9,7 +9,7 @@ export function recordParams(
   process: number,
   batch: number,
   entries: readonly JournalEntry[],
-): readonly unknown[] {
+): Statement["params"] {
   const starts = entries.flatMap(({ start }) => (start === undefined ? [] : [start]));
   const moved = entries.filter((entry) => entry.move !== undefined);
   const signals = entries.flatMap((entry) => entry.signals ?? []);

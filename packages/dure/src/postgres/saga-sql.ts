@@ -7,6 +7,8 @@ export interface SagaSql {
   readonly free: string;
   readonly record: string;
   readonly recordLocal: string;
+  readonly recordAll: string;
+  readonly boundLockWait: string;
   readonly claim: string;
   readonly owned: string;
   readonly signals: string;
@@ -34,6 +36,9 @@ export function sagaSql(schema: string): SagaSql {
       select ${schema}.saga_record($1, $2, $3, $4, $5::integer[], $6, $7, $8, $9, $10::bigint[], $11::bigint[]) as refused`,
     recordLocal: `/* dure:saga.record-local */
       select ${schema}.saga_record_local($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::bigint[])`,
+    recordAll: `/* dure:saga.record-all */
+      select ${schema}.saga_record_all($1, $2, $3, $4, $5::integer[], $6, $7, $8, $9, $10::bigint[], $11::bigint[])`,
+    boundLockWait: `/* dure:saga.bound-lock-wait */ select set_config('lock_timeout', $1, true)`,
     claim: `/* dure:saga.claim */ select ${schema}.saga_claim($1, $2::text[], $3::integer[], $4::integer[]) as saga_id`,
     owned: `/* dure:saga.owned */ select saga_id from ${schema}.saga_live where process = $1`,
     signals: `/* dure:saga.signals */

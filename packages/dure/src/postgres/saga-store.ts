@@ -3,6 +3,8 @@ import type { SagaSignal, SagaStore, StoredSaga } from "../saga/saga-store.ts";
 import { queryWithin } from "./pool.ts";
 import type { PostgresPool, PostgresResult } from "./pool.ts";
 import { localParams, recordParams } from "./saga-entries.ts";
+import { preparedQuery } from "./prepared.ts";
+import type { PreparedQuery } from "./prepared.ts";
 import { sagaSql } from "./saga-sql.ts";
 import type { SagaSql } from "./saga-sql.ts";
 import { translateSqlError } from "./sqlstate.ts";
@@ -19,11 +21,14 @@ export function postgresSagaStore(pool: PostgresPool, schema: string): SagaStore
   };
   return {
     ...membershipPart(pool, run, sql),
-    ...drivingPart(run, sql),
+    ...drivingPart(run, preparedQuery(pool, sql.record), sql),
     ...readingPart(run, sql),
     ...askingPart(run, sql),
   };
 }
+
+/** A batch is short; a connection that is silent for longer is given up, and the batch written again. */
+const recordMsMax = 5_000;
 
 type Run = (text: string, params: readonly unknown[]) => Promise<PostgresResult>;
 
@@ -63,17 +68,39 @@ function membershipPart(
 /** What a driver writes and takes. */
 function drivingPart(
   run: Run,
+  record: PreparedQuery,
   sql: SagaSql,
-): Pick<SagaStore, "record" | "recordStatement" | "claim" | "owned" | "signals" | "signalsOf"> {
+): Pick<
+  SagaStore,
+  | "record"
+  | "recordStatement"
+  | "recordStatements"
+  | "lockWaitStatement"
+  | "claim"
+  | "owned"
+  | "signals"
+  | "signalsOf"
+> {
   return {
     async record(process, batch, entries) {
-      const { rows } = await run(sql.record, recordParams(process, batch, entries));
-      return new Set(rows[0]?.["refused"] as readonly string[] | null);
+      try {
+        const { rows } = await record(recordParams(process, batch, entries), {
+          msMax: recordMsMax,
+        });
+        return new Set(rows[0]?.["refused"] as readonly string[] | null);
+      } catch (error) {
+        throw translateSqlError(error);
+      }
     },
     recordStatement: (process, batch, entry) => ({
       text: sql.recordLocal,
       params: localParams(process, batch, entry),
     }),
+    recordStatements: (process, batch, entries) => ({
+      text: sql.recordAll,
+      params: recordParams(process, batch, entries),
+    }),
+    lockWaitStatement: (ms) => ({ text: sql.boundLockWait, params: [ms] }),
     async claim(process, places) {
       const { rows } = await run(sql.claim, [
         process,

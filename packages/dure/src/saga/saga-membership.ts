@@ -17,12 +17,14 @@ import type { SignalBody } from "./saga-signal.ts";
 import { apply, initialState } from "./saga-state.ts";
 import type { StepState } from "./saga-state.ts";
 import type { JournalEntry, SagaSignal, SagaStart, SagaStore, StoredSaga } from "./saga-store.ts";
+import { StatementLane } from "./statement-lane.ts";
 import { makeAttempt } from "./step-attempts.ts";
 import type { AttemptParts } from "./step-attempts.ts";
 import { deepFreeze } from "./attempt-execution.ts";
 
 /** What a membership needs. */
-export interface MembershipParts extends Omit<AttemptParts, "statementsOf" | "leaseMs"> {
+export interface MembershipParts extends Pick<AttemptParts, "transaction"> {
+  readonly runStatements: (statements: readonly Statement[]) => Promise<void>;
   readonly store: SagaStore;
   readonly process: number;
   readonly plans: ReadonlyMap<string, SagaPlan>;
@@ -38,6 +40,8 @@ export interface MembershipParts extends Omit<AttemptParts, "statementsOf" | "le
     events: readonly Announcement[],
   ) => Promise<readonly Statement[]>;
   readonly announce: RunHost["announce"];
+  /** Events have been written to the outbox. */
+  readonly onAnnounced: () => void;
   /** There is room for more sagas. */
   readonly onRoom: () => void;
 }
@@ -76,10 +80,22 @@ export class SagaMembership implements RunHost {
       signal: this.signal,
       onFenced: () => this.lose("it was fenced"),
     });
+    const statements = new StatementLane({
+      store: parts.store,
+      process: parts.process,
+      nextBatch: () => (this.#batch += 1),
+      runStatements: parts.runStatements,
+      clock: parts.clock,
+    });
     this.#attempts = {
       transaction: parts.transaction,
-      runStatements: parts.runStatements,
       onAnnounced: parts.onAnnounced,
+      writeWithStatement: async (statement, entry, events) => {
+        if (events.length === 0) return statements.append(entry, statement);
+        const record = await this.#attempts.statementsOf(entry, events);
+        await parts.runStatements([statement, ...record]);
+        parts.onAnnounced();
+      },
       leaseMs: parts.settings.leaseMs,
       statementsOf: async (entry, events) => [
         ...(await this.#outboxStatements(entry, events)),

@@ -98,6 +98,10 @@ export interface SagaStore {
   ): Promise<ReadonlySet<string>>;
   /** One entry as a statement, for the end of a transaction; it fails (FENCED) where `record` would not take it. */
   recordStatement(process: number, batch: number, entry: JournalEntry): Statement;
+  /** As `recordStatement`, for the entries of many sagas: all of them, or it fails. */
+  recordStatements(process: number, batch: number, entries: readonly JournalEntry[]): Statement;
+  /** Bounds each wait for a lock in the rest of the transaction. */
+  lockWaitStatement(ms: number): Statement;
   /** @throws FENCED */
   claim(process: number, places: readonly ClaimPlaces[]): Promise<readonly string[]>;
   /** The ids that belong to the process. */

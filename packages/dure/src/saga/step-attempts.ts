@@ -18,7 +18,12 @@ export interface AttemptParts {
     last: (result: Result) => Promise<readonly Statement[]>,
     options: { readonly idleMsMax: number },
   ) => Promise<Result>;
-  readonly runStatements: (statements: readonly Statement[]) => Promise<void>;
+  /** The statement, the entry and the events, in one commit. */
+  readonly writeWithStatement: (
+    statement: Statement,
+    entry: JournalEntry,
+    events: readonly Announcement[],
+  ) => Promise<void>;
   /** The entry and the events as the last statements of a transaction. */
   readonly statementsOf: (
     entry: JournalEntry,
@@ -71,8 +76,7 @@ export async function makeAttempt(
         const statement = action.statement(context);
         attempt.hold();
         await run.writeWith(step, isUndo, { kind: "done" }, async (entry, events) => {
-          await parts.runStatements([statement, ...(await parts.statementsOf(entry, events))]);
-          if (events.length > 0) parts.onAnnounced();
+          await parts.writeWithStatement(statement, entry, events);
         });
       }
       // It has been written with its effect.
