@@ -14,16 +14,16 @@ import { planKey } from "./saga-plans.ts";
 import { SagaRun } from "./saga-run.ts";
 import type { Announcement, RunHost } from "./saga-run.ts";
 import type { SignalBody } from "./saga-signal.ts";
-import { apply, initialState } from "./saga-state.ts";
-import type { StepState } from "./saga-state.ts";
+import { replay } from "./saga-replay.ts";
+import { initialState } from "./saga-state.ts";
+import type { SagaState, StepState } from "./saga-state.ts";
 import type { JournalEntry, SagaSignal, SagaStart, SagaStore, StoredSaga } from "./saga-store.ts";
 import { StatementLane } from "./statement-lane.ts";
 import { makeAttempt } from "./step-attempts.ts";
 import type { AttemptParts } from "./step-attempts.ts";
-import { deepFreeze } from "./attempt-execution.ts";
 
 /** What a membership needs. */
-export interface MembershipParts extends Pick<AttemptParts, "transaction"> {
+export interface MembershipParts extends Pick<AttemptParts, "transaction" | "onAnnounced"> {
   readonly runStatements: (statements: readonly Statement[]) => Promise<void>;
   readonly store: SagaStore;
   readonly process: number;
@@ -89,13 +89,13 @@ export class SagaMembership implements RunHost {
     });
     this.#attempts = {
       transaction: parts.transaction,
-      onAnnounced: parts.onAnnounced,
       writeWithStatement: async (statement, entry, events) => {
         if (events.length === 0) return statements.append(entry, statement);
         const record = await this.#attempts.statementsOf(entry, events);
         await parts.runStatements([statement, ...record]);
         parts.onAnnounced();
       },
+      onAnnounced: parts.onAnnounced,
       leaseMs: parts.settings.leaseMs,
       statementsOf: async (entry, events) => [
         ...(await this.#outboxStatements(entry, events)),
@@ -257,11 +257,9 @@ export class SagaMembership implements RunHost {
   #resume(saga: StoredSaga, signals: readonly SagaSignal[]): void {
     const plan = this.#parts.plans.get(planKey(saga.definition, saga.version));
     if (plan === undefined || this.signal.aborted || saga.process !== this.process) return;
-    const state = initialState(deepFreeze(saga.input));
+    let state: SagaState;
     try {
-      for (const entry of saga.journal) {
-        for (const event of entry as readonly SagaEvent[]) apply(state, event, plan.steps);
-      }
+      state = replay(plan, saga);
     } catch (error) {
       this.#cannotGoOn(saga, error);
       return;

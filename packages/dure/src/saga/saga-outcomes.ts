@@ -1,4 +1,5 @@
 import type { Clock } from "../core/clock.ts";
+import { DureError } from "../core/errors.ts";
 import { isAtRest } from "./saga-event.ts";
 import type { SagaEvent, SagaReason, SagaStatus } from "./saga-event.ts";
 import type { SagaStore } from "./saga-store.ts";
@@ -52,6 +53,14 @@ function reasonOf(end: EndEvent): SagaReason {
   return { code: "RESOLVED", error: "an operator has marked it as resolved" };
 }
 
+/** The error of a saga that is not there. */
+export function sagaNotFound(sagaId: string): DureError {
+  return new DureError(
+    "SAGA_NOT_FOUND",
+    `there is no saga ${sagaId}; one that ended long ago is not kept`,
+  );
+}
+
 interface Watcher {
   readonly resolve: (outcome: SagaOutcome) => void;
   readonly reject: (error: unknown) => void;
@@ -71,6 +80,8 @@ export class SagaOutcomes {
   readonly #isHere: (sagaId: string) => boolean;
   readonly #watchers: Map<string, Set<Watcher>> = new Map();
   #isAsking = false;
+  /** Why nobody tells any more, since then. */
+  #stopped: { readonly reason: unknown } | undefined;
   #waitMs = pollMsMin;
 
   constructor(parts: {
@@ -87,6 +98,8 @@ export class SagaOutcomes {
   wait(sagaId: string, signal: AbortSignal | undefined): Promise<SagaOutcome> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) return reject(signal.reason as Error);
+      // It asked whether there is such a saga while it was stopped.
+      if (this.#stopped !== undefined) return reject(this.#stopped.reason as Error);
       const watchers = this.#watchers.get(sagaId) ?? new Set<Watcher>();
       this.#watchers.set(sagaId, watchers);
       const onAbort = (): void => {
@@ -120,6 +133,7 @@ export class SagaOutcomes {
 
   /** Nobody will tell any more. */
   stop(reason: unknown): void {
+    this.#stopped = { reason };
     for (const watchers of this.#watchers.values()) {
       for (const watcher of watchers) watcher.reject(reason);
     }

@@ -312,13 +312,18 @@ export class SagaRun {
     }
     for (const act of this.#afterwards.splice(0)) act();
     for (const step of this.state.steps.values()) {
-      if (!isToExecute(step)) continue;
+      if (!isToExecute(step) || this.#isSettled(step)) continue;
       const isUndo = step.phase === "undoing";
       const mark = markOf(step, isUndo);
       if (this.executing.has(mark)) continue;
       this.executing.add(mark);
       this.#host.attempt(this, step, isUndo);
     }
+  }
+
+  /** Its attempt was over before this entry was written: what it came to is in the next one. */
+  #isSettled({ plan }: StepState): boolean {
+    return this.#events.some((event) => "step" in event && event.step === plan.name);
   }
 
   /** Comes back when the next wait is over. */

@@ -13,11 +13,14 @@ import { SagaParked } from "../saga/saga-alert.ts";
 import { SagaEngine } from "../saga/saga-engine.ts";
 import type { SagaSettings } from "../saga/saga-engine.ts";
 import type { SagaEvent } from "../saga/saga-event.ts";
+import type { SagaOutcomes } from "../saga/saga-outcomes.ts";
 import { plansOf } from "../saga/saga-plans.ts";
 import type { Announcement, SagaRun } from "../saga/saga-run.ts";
 import type { SagaReply } from "../saga/saga-signal.ts";
 import { stepsOf } from "../saga/saga-state.ts";
 import type { SagaStore } from "../saga/saga-store.ts";
+import { createSagaControl } from "../admin/saga-control.ts";
+import type { SagaControl } from "../admin/saga-control.ts";
 import { createSagas } from "../saga/sagas.ts";
 import type { SagaParts, Sagas } from "../saga/sagas.ts";
 import { commandOf } from "../saga/step-attempts.ts";
@@ -42,8 +45,10 @@ interface WiringParts<Client> {
 
 /** The sagas of a service: their engine, if it has any definitions, and the handlers of the answers to their commands. */
 export function wireSagas<Client>(parts: WiringParts<Client>): {
-  readonly sagas: Sagas;
+  readonly sagas: Sagas & SagaControl;
   readonly engine: SagaEngine | undefined;
+  /** Those who wait for ends: the engine tells them when it stops; without one the service does. */
+  readonly outcomes: SagaOutcomes;
   readonly handlers: readonly ReplyHandler[];
 } {
   const { options, settings, clock, logger, isRunning, run, afterCommit, onWritten } = parts;
@@ -65,7 +70,7 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
     onAnnounced: onWritten,
   });
   const transaction: SagaParts["transaction"] = (work) => run(work, {});
-  const sagas = createSagas({
+  const started = createSagas({
     store: store.sagas,
     engine,
     plans,
@@ -74,11 +79,22 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
     transaction,
     afterCommit,
   });
+  const onCommand = (): void => engine.wake();
+  // Canceling is the service's own here: it may ride in a transaction, and its answers are outcomes.
+  const sagas = {
+    ...createSagaControl({ store: store.admin.sagas, plans, onCommand }),
+    ...started,
+  };
   const handlers = replyHandlers(definitions, {
     store: store.sagas,
     onReply: (tx) => afterCommit(tx, () => engine.wake()),
   });
-  return { sagas, engine: definitions.length === 0 ? undefined : engine, handlers };
+  return {
+    sagas,
+    engine: definitions.length === 0 ? undefined : engine,
+    outcomes: engine.outcomes,
+    handlers,
+  };
 }
 
 /** What the engine says outside with an entry: commands by message, and that a saga was parked. */
