@@ -64,7 +64,8 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
     clock,
     logger,
     transaction: (work, last, runOptions) => run(work, { last, options: runOptions }),
-    runStatements: (statements) => store.transactions.runStatements(statements),
+    runStatements: (statements) =>
+      store.transactions.runStatements(statements, { idleMsMax: settings.leaseMs }),
     prepareEvents: write,
     announce: createAnnouncer(logger, clock),
     onAnnounced: onWritten,
