@@ -1,5 +1,15 @@
 import { DureError } from "../core/errors.ts";
-import type { Actor } from "./admin-store.ts";
+
+/** Who does something, and why; written to the audit log with it. */
+export interface Actor {
+  readonly actor: string;
+  readonly reason?: string;
+}
+
+/** As {@link Actor}, where it must be said why. */
+export interface ActorWithReason extends Actor {
+  readonly reason: string;
+}
 
 /**
  * Whoever does something says who it is.

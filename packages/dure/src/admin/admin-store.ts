@@ -1,4 +1,5 @@
 import type { ParkingSide } from "../core/parking.ts";
+import type { Actor, ActorWithReason } from "./actor.ts";
 import type { SagaAdminStore } from "./saga-admin-store.ts";
 
 /** Who could not get it done: a relay, a consumer, or a saga that is parked for a person. */
@@ -40,17 +41,6 @@ export interface DeadLetter {
   readonly traceparent: string | null;
   /** Messages of the same key that wait behind it. */
   readonly heldCount: number;
-}
-
-/** Who does something, and why; written to the audit log with it. */
-export interface Actor {
-  readonly actor: string;
-  readonly reason?: string;
-}
-
-/** As {@link Actor}, where it must be said why. */
-export interface ActorWithReason extends Actor {
-  readonly reason: string;
 }
 
 /** One shard of the outbox and who publishes it. */

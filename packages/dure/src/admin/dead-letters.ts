@@ -1,7 +1,7 @@
 import { DureError } from "../core/errors.ts";
 import { checkedActor, checkedReason, invalid } from "./actor.ts";
-import type { Actor, AdminStore, DeadLetter, DeadLetterFilter } from "./admin-store.ts";
-import type { SagaControl } from "./saga-control.ts";
+import type { Actor } from "./actor.ts";
+import type { AdminStore, DeadLetter, DeadLetterFilter } from "./admin-store.ts";
 
 /** The dead letters of one service: what failed for good, and what may be done about it. */
 export interface DeadLetters {
@@ -19,7 +19,7 @@ export interface DeadLetters {
   redrive(filter: DeadLetterFilter, by: Actor & { readonly limit?: number }): Promise<number>;
   /**
    * Gives dead letters up for good and lets their keys go on. Written to the audit log. A saga is none to be
-   * forgotten: it is compensated, or someone says as what it ended ({@link SagaControl.resolve}).
+   * forgotten: it is compensated, or someone says as what it ended (`dure.sagas.resolve`).
    * @returns how many
    * @throws SAGA_COMMAND_REFUSED when a saga is meant
    * @throws DEAD_LETTER_NOT_FOUND when `filter.id` names none

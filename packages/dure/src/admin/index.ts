@@ -20,9 +20,8 @@ export type {
   SagaJournalLine,
   SagaStepDetails,
 } from "../saga/saga-details.ts";
+export type { Actor, ActorWithReason } from "./actor.ts";
 export type {
-  Actor,
-  ActorWithReason,
   AdminStore,
   DeadLetter,
   DeadLetterFilter,

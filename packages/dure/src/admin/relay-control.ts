@@ -1,6 +1,7 @@
 import type { Clock } from "../core/clock.ts";
 import { checkedActor, checkedReason, invalid } from "./actor.ts";
-import type { Actor, ActorWithReason, AdminStore } from "./admin-store.ts";
+import type { Actor, ActorWithReason } from "./actor.ts";
+import type { AdminStore } from "./admin-store.ts";
 import type { RebasedShard, RelayStatus } from "./admin-store.ts";
 
 /** What {@link RelayControl.drain} takes. */

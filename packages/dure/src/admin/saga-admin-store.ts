@@ -1,6 +1,6 @@
 import type { RecordedSaga } from "../saga/saga-details.ts";
 import type { SagaCommandKind, SagaStatus } from "../saga/saga-event.ts";
-import type { ActorWithReason } from "./admin-store.ts";
+import type { ActorWithReason } from "./actor.ts";
 
 /** Which sagas are meant; what is left out does not narrow. */
 export interface SagaFilter {

@@ -8,7 +8,7 @@ import { planKey } from "../saga/saga-plans.ts";
 import { refusalOf } from "../saga/saga-signal.ts";
 import type { SagaCommand } from "../saga/saga-signal.ts";
 import { checkedReason, invalid } from "./actor.ts";
-import type { ActorWithReason } from "./admin-store.ts";
+import type { ActorWithReason } from "./actor.ts";
 import type { ListedSaga, SagaAdminStore, SagaFilter, SagaTimer } from "./saga-admin-store.ts";
 
 /** One page of a list of sagas. */

@@ -1,7 +1,13 @@
 import { InvalidArgumentError, Option } from "commander";
 import type { Command } from "commander";
 import { createDeadLetters } from "../admin/index.ts";
-import type { Actor, DeadLetter, DeadLetterFilter, DeadLetters } from "../admin/index.ts";
+import type {
+  Actor,
+  DeadLetter,
+  DeadLetterFilter,
+  DeadLetterSide,
+  DeadLetters,
+} from "../admin/index.ts";
 import { DureError, isDureError } from "../core/errors.ts";
 import { postgresAdmin } from "../postgres/index.ts";
 import { withCheckedPool } from "./database.ts";
@@ -15,7 +21,7 @@ interface FilterOptions extends DatabaseOptions {
   readonly topic?: string;
   readonly key?: string;
   readonly type?: string;
-  readonly side?: "relay" | "consumer";
+  readonly side?: DeadLetterSide;
   readonly limit?: number;
 }
 
@@ -39,7 +45,9 @@ export function addDeadLetterCommands(
     .option("--json", "print JSON")
     .action((options: ListOptions) => list(options, output));
   withFilter(withDatabase(group.command("redrive")))
-    .description("Try dead letters again: same ids, in order per key. Written to the audit log.")
+    .description(
+      "Try dead letters again: same ids, in order per key; retry parked sagas. Written to the audit log.",
+    )
     .argument("[id...]", "the ids that the list shows")
     .option("--all-matching", "all that the filters match, instead of ids")
     .requiredOption("--actor <name>", "who does it, for the audit log")
@@ -66,7 +74,11 @@ function withFilter(command: Command): Command {
     .option("--key <key>", "of this key")
     .option("--type <type>", "of this event type")
     .addOption(
-      new Option("--side <side>", "of the relay or of consumers").choices(["relay", "consumer"]),
+      new Option("--side <side>", "of the relay, of consumers, or sagas").choices([
+        "relay",
+        "consumer",
+        "saga",
+      ]),
     )
     .option("--limit <count>", "at most this many", readLimit);
 }
@@ -118,7 +130,7 @@ function describeList(found: readonly DeadLetter[]): string {
     String(letter.attempts),
     String(letter.heldCount),
     letter.lastFailedAt ?? "",
-    [letter.errorCode, letter.lastError].filter((part) => part !== null).join(": "),
+    [letter.step, letter.errorCode, letter.lastError].filter((part) => part !== null).join(": "),
   ]);
   return alignColumns([head, ...rows], { right: [0, 5, 6] });
 }

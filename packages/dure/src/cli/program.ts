@@ -7,6 +7,7 @@ import type { MigrateCommandOptions } from "./migrate-command.ts";
 import type { DatabaseOptions } from "./database.ts";
 import type { CliOutput } from "./output.ts";
 import { addRelayCommands } from "./relay-commands.ts";
+import { addSagaCommands } from "./saga-commands.ts";
 import { runStatus } from "./status-command.ts";
 
 /** Runs one command line and answers its exit code: 0 done, 1 failed, 2 used wrongly. Never rejects. */
@@ -28,7 +29,7 @@ export async function runCli(args: readonly string[], output: CliOutput): Promis
 function createProgram(output: CliOutput): Command {
   const program = new Command("dure")
     .description(
-      "Looks after the tables of dure: migrations, status, relays, dead letters; draws and checks sagas.",
+      "Looks after the tables of dure: migrations, status, relays, sagas, dead letters; draws and checks sagas.",
     )
     .exitOverride()
     .showHelpAfterError('Try "dure --help", or --help after a command.')
@@ -46,6 +47,7 @@ function createProgram(output: CliOutput): Command {
     .action((options: DatabaseOptions & { readonly json?: true }) => runStatus(options, output));
   addRelayCommands(program, withDatabase, output);
   addDeadLetterCommands(program, withDatabase, output);
+  addSagaCommands(program, withDatabase, output);
   addGraphCommand(program, output);
   return program;
 }

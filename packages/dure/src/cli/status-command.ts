@@ -19,6 +19,8 @@ export async function runStatus(
     ["pending events", String(status.pending), "written, not published yet"],
     ["oldest pending", `${status.oldestPendingSeconds.toFixed(1)} s`, "its age"],
     ["dead letters", String(status.deadLetters), "given up; see dure dead-letters list"],
+    ["live sagas", String(status.liveSagas), "not ended, not parked"],
+    ["parked sagas", String(status.parkedSagas), "wait for a person; see dure dead-letters list"],
     ["waiting", String(status.waiting), "tried again, or behind a failed one"],
     ["parked keys", String(status.parkedKeys), "keys that wait"],
     [

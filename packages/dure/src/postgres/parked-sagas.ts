@@ -1,4 +1,5 @@
-import type { Actor, DeadLetter, DeadLetterFilter } from "../admin/admin-store.ts";
+import type { Actor } from "../admin/actor.ts";
+import type { DeadLetter, DeadLetterFilter } from "../admin/admin-store.ts";
 import { textOrNull } from "./message-row.ts";
 import type { PostgresPool } from "./pool.ts";
 import { sagaAdminSql } from "./saga-admin-sql.ts";

@@ -11,6 +11,7 @@ export interface SagaSql {
   readonly boundLockWait: string;
   readonly claim: string;
   readonly owned: string;
+  readonly leftBehind: string;
   readonly signals: string;
   readonly signalsOf: string;
   readonly instances: string;
@@ -40,6 +41,15 @@ export function sagaSql(schema: string): SagaSql {
       select ${schema}.saga_record_all($1, $2, $3, $4, $5::integer[], $6, $7, $8, $9, $10::bigint[], $11::bigint[])`,
     boundLockWait: `/* dure:saga.bound-lock-wait */ select set_config('lock_timeout', $1, true)`,
     claim: `/* dure:saga.claim */ select ${schema}.saga_claim($1, $2::text[], $3::integer[], $4::integer[]) as saga_id`,
+    leftBehind: `/* dure:saga.left-behind */
+      select definition, version, count(*)::integer as count from (
+        select definition, version, saga_id from ${schema}.saga_live
+        where process is null and wake_at < clock_timestamp() - interval '1 minute'
+        union
+        select l.definition, l.version, l.saga_id
+        from ${schema}.saga_signal s join ${schema}.saga_live l on l.saga_id = s.saga_id
+        where s.sent_at < clock_timestamp() - interval '1 minute' and l.process is null
+      ) l group by definition, version`,
     owned: `/* dure:saga.owned */ select saga_id from ${schema}.saga_live where process = $1`,
     signals: `/* dure:saga.signals */
       select s.signal_id, s.saga_id, s.body from ${schema}.saga_signal s

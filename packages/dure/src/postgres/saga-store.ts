@@ -124,8 +124,15 @@ function drivingPart(
 }
 
 /** How sagas stand. */
-function readingPart(run: Run, sql: SagaSql): Pick<SagaStore, "load" | "outcomes"> {
+function readingPart(run: Run, sql: SagaSql): Pick<SagaStore, "load" | "outcomes" | "leftBehind"> {
   return {
+    async leftBehind() {
+      return (await run(sql.leftBehind, [])).rows.map((row) => ({
+        definition: String(row["definition"]),
+        version: Number(row["version"]),
+        count: Number(row["count"]),
+      }));
+    },
     async load(sagaIds) {
       const [instances, journals] = await Promise.all([
         run(sql.instances, [sagaIds]),

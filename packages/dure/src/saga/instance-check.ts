@@ -122,22 +122,12 @@ function replayDeciding(
 
 /** What follows from the definition, and not from what happened outside: later attempts follow from the clock. */
 function isDecided(event: SagaEvent, { steps }: SagaState): boolean {
-  switch (event.type) {
-    case "begun":
-      return !steps.has(event.step);
-    case "undo-begun": {
-      const phase = steps.get(event.step)?.phase;
-      return phase !== "undoing" && phase !== "undo-waiting";
-    }
-    case "chosen":
-    case "turned":
-    case "completed":
-    case "compensated":
-    case "parked":
-      return true;
-    default:
-      return false;
+  if (event.type === "begun") return !steps.has(event.step);
+  if (event.type === "undo-begun") {
+    const phase = steps.get(event.step)?.phase;
+    return phase !== "undoing" && phase !== "undo-waiting";
   }
+  return ["chosen", "turned", "completed", "compensated", "parked"].includes(event.type);
 }
 
 function isSame(one: SagaEvent, other: SagaEvent): boolean {
@@ -145,17 +135,10 @@ function isSame(one: SagaEvent, other: SagaEvent): boolean {
 }
 
 function nameOf(event: SagaEvent): string {
-  switch (event.type) {
-    case "begun":
-    case "undo-begun":
-      return `${event.type} ${event.step}`;
-    case "chosen":
-      return `chosen ${event.branch}: ${event.case}`;
-    case "parked":
-      return `parked ${event.status}`;
-    default:
-      return event.type;
-  }
+  const { type } = event;
+  if (type === "begun" || type === "undo-begun") return `${type} ${event.step}`;
+  if (type === "chosen") return `chosen ${event.branch}: ${event.case}`;
+  return type === "parked" ? `parked ${event.status}` : type;
 }
 
 function shapeProblems(

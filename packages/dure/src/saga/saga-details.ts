@@ -186,7 +186,10 @@ function textOf(event: SagaEvent): string {
       return `${event.command}${event.as === undefined ? "" : ` as ${event.as}`} by ${event.actor}: ${event.why}`;
     case "command-refused":
       return `${event.command} by ${event.actor}: ${event.why}`;
-    default:
+    case "done":
+    case "undone":
+    case "deadline-passed":
+    case "completed":
       return "";
   }
 }

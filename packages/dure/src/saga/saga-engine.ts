@@ -7,6 +7,7 @@ import { DureError, describeError, isDureError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import { createTrouble } from "../core/trouble.ts";
 import type { Trouble } from "../core/trouble.ts";
+import { createLeftBehindWatch } from "./left-behind.ts";
 import type { SagaPlan } from "./saga-decision.ts";
 import { SagaMembership } from "./saga-membership.ts";
 import type { MembershipParts } from "./saga-membership.ts";
@@ -45,6 +46,7 @@ export class SagaEngine {
   readonly #parts: EngineParts;
   readonly #wakeup: Wakeup = createWakeup();
   readonly #trouble: Trouble;
+  readonly #lookForLeftBehind: () => Promise<void>;
   #membership: SagaMembership | undefined;
   #joined = Promise.withResolvers<SagaMembership>();
 
@@ -66,6 +68,7 @@ export class SagaEngine {
         }),
       sayOver: () => logger.info("sagas are driven again", { service }),
     });
+    this.#lookForLeftBehind = createLeftBehindWatch(parts);
     // Nobody may be waiting when it is given up.
     this.#joined.promise.catch(() => undefined);
   }
@@ -153,6 +156,7 @@ export class SagaEngine {
         if (held === undefined) return membership.lose("it was fenced");
         membership.renewed(askedAt, held.now);
         if ((await store.takeOver()) > 0) this.wake();
+        await this.#lookForLeftBehind();
         this.#trouble.succeeded();
       } catch (error) {
         this.#trouble.failed(error);

@@ -104,6 +104,10 @@ export interface SagaStore {
   lockWaitStatement(ms: number): Statement;
   /** @throws FENCED */
   claim(process: number, places: readonly ClaimPlaces[]): Promise<readonly string[]>;
+  /** Definitions with sagas that have been due, or have had a signal, for a minute and that nobody has taken. */
+  leftBehind(): Promise<
+    readonly { readonly definition: string; readonly version: number; readonly count: number }[]
+  >;
   /** The ids that belong to the process. */
   owned(process: number): Promise<readonly string[]>;
   /** Signals for sagas of the process, the oldest first. */

@@ -1,7 +1,7 @@
 /** What fails for good in a saga is seen from outside, and an operator brings it to an end: once, by name, with a reason. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
-import { PermanentError, saga } from "../../src/index.ts";
+import { PermanentError, RetryableError, saga } from "../../src/index.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test-database.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { createTestService, type TestService } from "./service-fixture.ts";
@@ -46,9 +46,8 @@ const definition = saga("checkout", {
 const slow = saga("slow", { version: 1, input: z.object({}), deadlineMs: 7_200_000 })
   .step("wait", {
     run: async () => {
-      if (broken.has("wait")) throw new Error("not yet");
+      if (broken.has("wait")) throw new RetryableError("not yet", { retryAfterMs: 3_600_000 });
     },
-    retry: { attempts: 3, baseMs: 3_600_000, maxMs: 7_200_000 },
     compensate: async () => undefined,
   })
   .end();
