@@ -102,8 +102,13 @@ language plpgsql volatile
 set search_path from current
 as $$
 begin
-  -- Exclusive: whoever checked the fence under the shared lock has committed before this goes on.
-  perform pg_advisory_xact_lock(saga_lock_namespace(), p_process);
+  -- Exclusive: whoever checked the fence under the shared lock has committed before this goes on. Not waited for
+  -- where it is another's: a frozen one may hold it for long, and the lease of whoever waits runs out meanwhile.
+  if p_is_leaving then
+    perform pg_advisory_xact_lock(saga_lock_namespace(), p_process);
+  elsif not pg_try_advisory_xact_lock(saga_lock_namespace(), p_process) then
+    return false;
+  end if;
   update saga_process set fenced_at = clock_timestamp()
   where process = p_process and fenced_at is null
     and (p_is_leaving or lease_until <= clock_timestamp());
@@ -140,8 +145,7 @@ create function saga_record(
   p_starts text,
   p_ids text, p_ns integer[], p_events text,
   -- Entries that change more than the journal. Status '' leaves it; then: end, keep or free the saga,
-  -- and for one that is freed after how many milliseconds it goes on (-1: at its deadline or when a signal
-  -- comes, -2: only when a signal comes).
+  -- and for one that is freed after how many milliseconds it goes on (-1: only when a signal comes).
   p_moved text, p_statuses text, p_lives text, p_wakes bigint[],
   p_signals bigint[]
 ) returns text[]
@@ -182,13 +186,17 @@ begin
     left join saga_journal j
       on j.saga_id = e.id and j.n = e.n and j.process = p_process and j.batch = p_batch;
   end if;
-  if p_moved is not null then
+  -- A batch commits as a whole. Where none of it is new it was done before, and its sagas have gone on since:
+  -- moved again, one would be taken from whoever drives it now.
+  if p_moved is not null and v_count > 0 then
     perform saga_move(
       p_process, p_moved, p_statuses, p_lives, p_wakes, v_refused
     );
   end if;
-  if p_signals is not null then
-    delete from saga_signal where signal_id = any (p_signals);
+  -- Not those that a refused entry would have answered: whoever drives that saga answers them.
+  if p_signals is not null and v_count > 0 then
+    delete from saga_signal
+    where signal_id = any (p_signals) and (v_refused is null or saga_id <> all (v_refused));
   end if;
   return v_refused;
 end
@@ -265,7 +273,7 @@ begin
     from unnest(v_ids, v_statuses, v_lives, p_wakes) as m (id, status, live, wake)
     where m.id <> all (p_refused);
   end if;
-  -- Only while the saga is this process's: done again after a doubt, it must not take it from its next owner.
+  -- Only while the saga is this process's.
   update saga_instance i set
     status = m.status,
     ended_at = case when m.live = 'end' then clock_timestamp() end
@@ -277,14 +285,17 @@ begin
     where l.saga_id = any (array(
         select m.id from unnest(v_ids, v_lives) as m (id, live) where m.live = 'end'
       )) and l.process = p_process;
+    -- In a statement after it: whoever sent one meanwhile has committed. Nobody would ever take it, and those
+    -- that nobody takes are in the way of the others in saga_claim.
+    delete from saga_signal s
+    where s.saga_id = any (array(
+        select m.id from unnest(v_ids, v_lives) as m (id, live) where m.live = 'end'
+      ));
   end if;
   if 'free' = any (v_lives) then
     update saga_live l set
       process = null,
-      wake_at = case
-        when m.wake >= 0 then least(clock_timestamp() + m.wake * interval '1 ms', l.deadline_at)
-        when m.wake = -1 then l.deadline_at
-      end
+      wake_at = case when m.wake >= 0 then clock_timestamp() + m.wake * interval '1 ms' end
     from unnest(v_ids, v_lives, p_wakes) as m (id, live, wake)
     where l.saga_id = m.id and m.live = 'free' and l.process = p_process;
   end if;

@@ -23,6 +23,23 @@ create table claim_member (
   joined_at timestamp with time zone not null default clock_timestamp()
 );
 
+create table flow_early (
+  definition text not null,
+  saga_id text not null,
+  type text not null,
+  event json not null,
+  heard_at timestamp with time zone not null default clock_timestamp()
+);
+
+create table flow_wait (
+  saga_id text not null,
+  wait text not null,
+  service text not null,
+  since timestamp with time zone not null,
+  deadline_at timestamp with time zone not null,
+  overdue_at timestamp with time zone
+);
+
 create table inbox_attempt (
   consumer text not null,
   message_id text not null,
@@ -246,6 +263,10 @@ alter table claim add constraint claim_pkey PRIMARY KEY (scope, slot);
 
 alter table claim_member add constraint claim_member_pkey PRIMARY KEY (scope, member_id);
 
+alter table flow_early add constraint flow_early_pkey PRIMARY KEY (definition, saga_id, type);
+
+alter table flow_wait add constraint flow_wait_pkey PRIMARY KEY (saga_id, wait);
+
 alter table inbox_attempt add constraint inbox_attempt_pkey PRIMARY KEY (consumer, message_id);
 
 alter table inbox_message add constraint inbox_message_pkey PRIMARY KEY (consumer, message_id);
@@ -324,6 +345,16 @@ CREATE UNIQUE INDEX claim_member_pkey ON dure.claim_member USING btree (scope, m
 
 CREATE UNIQUE INDEX claim_pkey ON dure.claim USING btree (scope, slot);
 
+CREATE INDEX flow_early_heard ON dure.flow_early USING btree (heard_at);
+comment on index flow_early_heard is 'flow_forget_early: what has waited for so long that its start will not come';
+
+CREATE UNIQUE INDEX flow_early_pkey ON dure.flow_early USING btree (definition, saga_id, type);
+
+CREATE INDEX flow_wait_due ON dure.flow_wait USING btree (deadline_at) WHERE (overdue_at IS NULL);
+comment on index flow_wait_due is 'flow_overdue: the waits that take too long, the oldest first';
+
+CREATE UNIQUE INDEX flow_wait_pkey ON dure.flow_wait USING btree (saga_id, wait);
+
 CREATE UNIQUE INDEX inbox_attempt_pkey ON dure.inbox_attempt USING btree (consumer, message_id);
 
 CREATE UNIQUE INDEX inbox_message_pkey ON dure.inbox_message USING btree (consumer, message_id);
@@ -386,7 +417,7 @@ CREATE UNIQUE INDEX partition_archive_pkey ON dure.partition_archive USING btree
 CREATE INDEX saga_instance_business_key ON dure.saga_instance USING btree (business_key) WHERE (business_key IS NOT NULL);
 comment on index saga_instance_business_key is 'dure:saga.list: the sagas of an order';
 
-CREATE INDEX saga_instance_ended ON dure.saga_instance USING brin (started_at);
+CREATE INDEX saga_instance_ended ON dure.saga_instance USING brin (started_at) WITH (autosummarize='on');
 comment on index saga_instance_ended is 'saga_retire: what ended long ago; the table is in order of starts';
 
 CREATE UNIQUE INDEX saga_instance_pkey ON dure.saga_instance USING btree (saga_id);
@@ -395,6 +426,9 @@ CREATE UNIQUE INDEX saga_journal_pkey ON dure.saga_journal USING btree (saga_id,
 
 CREATE INDEX saga_live_due ON dure.saga_live USING btree (definition, version, wake_at) WHERE ((process IS NULL) AND (wake_at IS NOT NULL));
 comment on index saga_live_due is 'saga_claim: what is due, per definition';
+
+CREATE INDEX saga_live_parked ON dure.saga_live USING btree (saga_id) WHERE ((process IS NULL) AND (wake_at IS NULL));
+comment on index saga_live_parked is 'saga_parked: what waits for a person';
 
 CREATE UNIQUE INDEX saga_live_pkey ON dure.saga_live USING btree (saga_id);
 
@@ -483,6 +517,18 @@ create view saga_event as
    FROM (dure.saga_journal j
      CROSS JOIN LATERAL json_array_elements(j.events) WITH ORDINALITY e(event, at));
 
+create view saga_parked as
+ SELECT i.saga_id,
+    i.definition,
+    i.version,
+    i.business_key,
+    i.status,
+    i.traceparent,
+    i.started_at
+   FROM (dure.saga_live l
+     JOIN dure.saga_instance i ON ((i.saga_id = l.saga_id)))
+  WHERE ((l.process IS NULL) AND (l.wake_at IS NULL) AND (i.status = ANY (ARRAY['FAILED'::text, 'COMPENSATION_FAILED'::text])));
+
 CREATE OR REPLACE FUNCTION dure.claim_heartbeat(p_scope text, p_member uuid, p_lease_ms integer, p_slots smallint, p_join boolean)
  RETURNS TABLE(slot smallint, epoch bigint, surplus boolean, members integer)
  LANGUAGE plpgsql
@@ -560,6 +606,184 @@ begin
   if p_leave then
     delete from claim_member m where m.scope = p_scope and m.member_id = p_member;
   end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.flow_forget_early(p_older_ms bigint, p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_before constant timestamptz := clock_timestamp() - p_older_ms * interval '1 ms';
+  v_count integer;
+begin
+  with old as (
+    select definition, saga_id, type from flow_early
+    where heard_at < v_before
+    limit p_limit for update skip locked
+  )
+  delete from flow_early f using old o
+  where f.definition = o.definition and f.saga_id = o.saga_id and f.type = o.type;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.flow_move(p_entries text, p_now timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_starts text[];
+  v_ended text[];
+  v_moved text[];
+begin
+  select array_agg(id) filter (where is_start), array_agg(id) filter (where is_end), array_agg(id)
+  into v_starts, v_ended, v_moved
+  from json_to_recordset(p_entries::json) as e (id text, is_start boolean, is_end boolean);
+  delete from flow_early f
+  using json_to_recordset(p_entries::json) as e (id text, definition text, is_start boolean)
+  where e.is_start and f.definition = e.definition and f.saga_id = e.id;
+  update saga_instance i set status = e.status, ended_at = case when e.is_end then p_now end
+  from json_to_recordset(p_entries::json) as e (id text, status text, is_end boolean)
+  where i.saga_id = e.id and i.status <> e.status and i.ended_at is null;
+  delete from flow_wait w
+  where w.saga_id = any (v_moved) and (w.saga_id, w.wait) not in (
+    select e.id, x.wait
+    from json_to_recordset(p_entries::json) as e (id text, waits json)
+    cross join json_to_recordset(e.waits) as x (wait text)
+  );
+  insert into flow_wait (saga_id, wait, service, since, deadline_at)
+  select e.id, x.wait, x.service, p_now, p_now + x.ms * interval '1 ms'
+  from json_to_recordset(p_entries::json) as e (id text, waits json)
+  cross join json_to_recordset(e.waits) as x (wait text, service text, ms bigint)
+  on conflict do nothing;
+  delete from saga_live where saga_id = any (v_ended);
+  insert into saga_live (saga_id, definition, version, process)
+  select id, definition, version, flow_process()
+  from json_to_recordset(p_entries::json) as e (
+    id text, definition text, version smallint, is_start boolean, is_end boolean
+  ) where is_start and not is_end;
+  update saga_live l set deadline_at = (select min(w.deadline_at) from flow_wait w where w.saga_id = l.saga_id)
+  where l.saga_id = any (v_moved);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.flow_open(p_definitions text[], p_ids text[])
+ RETURNS TABLE(definition text, saga_id text, known_as text, version smallint, status text, journal json, early json)
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  perform pg_advisory_xact_lock(k.key) from (
+    select distinct hashtextextended('dure.flow:' || g.definition || chr(31) || g.id, 0) as key
+    from unnest(p_definitions, p_ids) as g (definition, id) order by key
+  ) k;
+  -- Statements of their own: each sees what was committed while the one before it waited.
+  perform from saga_instance i where i.saga_id = any (p_ids) order by i.saga_id for update;
+  return query
+    select g.definition, g.id, i.definition, i.version, i.status,
+      case when i.definition = g.definition then (
+        select json_agg(j.events order by j.n) from saga_journal j where j.saga_id = g.id
+      ) end,
+      (
+        select json_agg(e.event order by e.heard_at, e.type) from flow_early e
+        where i.saga_id is null and e.definition = g.definition and e.saga_id = g.id
+      )
+    from unnest(p_definitions, p_ids) as g (definition, id)
+    left join saga_instance i on i.saga_id = g.id;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.flow_overdue(p_limit integer)
+ RETURNS TABLE(saga_id text, definition text, version smallint, business_key text, status text, services text[], since timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+declare
+  -- Read once: as a condition of an index it must not change from row to row.
+  v_now constant timestamptz := clock_timestamp();
+  v_ids text[];
+  v_waits text[];
+begin
+  with due as materialized (
+    select w.saga_id, w.wait from flow_wait w
+    join saga_instance i on i.saga_id = w.saga_id
+    where w.overdue_at is null and w.deadline_at <= v_now
+    order by w.deadline_at limit p_limit
+    for update of w, i skip locked
+  ), noted as (
+    update flow_wait w set overdue_at = v_now
+    from due d where w.saga_id = d.saga_id and w.wait = d.wait
+    returning w.saga_id, w.wait
+  )
+  select array_agg(o.saga_id), array_agg(o.wait) into v_ids, v_waits from noted o;
+  -- Statements of their own: the number of the entry is read under the lock of the flow's row.
+  insert into saga_journal (saga_id, n, process, batch, events)
+  select o.saga_id, (select max(j.n) + 1 from saga_journal j where j.saga_id = o.saga_id), flow_process(), 0, o.events
+  from (
+    select w.saga_id, json_agg(json_build_object(
+      'type', 'overdue', 'step', w.wait, 'service', w.service, 'since', w.since
+    ) order by w.since, w.wait) as events
+    from unnest(v_ids, v_waits) as g (saga_id, wait)
+    join flow_wait w on w.saga_id = g.saga_id and w.wait = g.wait
+    group by w.saga_id
+  ) o;
+  return query
+    select i.saga_id, i.definition, i.version, i.business_key, i.status,
+      array_agg(distinct w.service), min(w.since)
+    from unnest(v_ids, v_waits) as g (saga_id, wait)
+    join flow_wait w on w.saga_id = g.saga_id and w.wait = g.wait
+    join saga_instance i on i.saga_id = w.saga_id
+    group by i.saga_id, i.definition, i.version, i.business_key, i.status
+    order by min(w.since), i.saga_id;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.flow_process()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$ select 0 $function$
+;
+
+CREATE OR REPLACE FUNCTION dure.flow_record(p_entries text, p_early text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_now constant timestamptz := clock_timestamp();
+begin
+  insert into flow_early (definition, saga_id, type, event, heard_at)
+  select definition, id, type, event, v_now
+  from json_to_recordset(p_early::json) as e (definition text, id text, type text, event json)
+  on conflict do nothing;
+  -- No "on conflict": a saga that took the id meanwhile makes this fail, and it is looked again.
+  insert into saga_instance (saga_id, definition, version, business_key, input, status, traceparent, ended_at)
+  select id, definition, version, key, input, status, trace, case when is_end then v_now end
+  from json_to_recordset(p_entries::json) as e (
+    id text, definition text, version smallint, key text, input json, trace text, status text,
+    is_start boolean, is_end boolean
+  ) where is_start;
+  insert into saga_journal (saga_id, n, process, batch, events)
+  select id, coalesce((select max(n) from saga_journal where saga_id = id), 0) + 1, flow_process(), 0, events
+  from json_to_recordset(p_entries::json) as e (id text, events json);
+  perform flow_move(p_entries, v_now);
 end
 $function$
 ;
@@ -1752,14 +1976,47 @@ end
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION dure.saga_command(p_id text, p_n integer, p_key text, p_body text, p_actor text, p_action text, p_subject text, p_reason text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_waiting text;
+begin
+  -- Two operators at a time come one after the other, and nobody takes the saga over meanwhile.
+  perform from saga_live where saga_id = p_id for no key update;
+  if not found then
+    return case when exists (select from saga_instance where saga_id = p_id) then 'ended' else 'unknown' end;
+  end if;
+  select dedup_key into v_waiting from saga_signal
+  where saga_id = p_id and starts_with(dedup_key, 'command/') limit 1;
+  if found then
+    return case when v_waiting = p_key then 'repeated' else 'busy' end;
+  end if;
+  if p_n is not null and p_n <> (select coalesce(max(n), 0) from saga_journal where saga_id = p_id) then
+    return 'moved';
+  end if;
+  insert into saga_signal (saga_id, dedup_key, body) values (p_id, p_key, p_body::json);
+  insert into audit_entry (actor, action, subject, reason) values (p_actor, p_action, p_subject, p_reason);
+  return 'taken';
+end
+$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.saga_fence(p_process integer, p_is_leaving boolean)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'dure', 'pg_temp'
 AS $function$
 begin
-  -- Exclusive: whoever checked the fence under the shared lock has committed before this goes on.
-  perform pg_advisory_xact_lock(saga_lock_namespace(), p_process);
+  -- Exclusive: whoever checked the fence under the shared lock has committed before this goes on. Not waited for
+  -- where it is another's: a frozen one may hold it for long, and the lease of whoever waits runs out meanwhile.
+  if p_is_leaving then
+    perform pg_advisory_xact_lock(saga_lock_namespace(), p_process);
+  elsif not pg_try_advisory_xact_lock(saga_lock_namespace(), p_process) then
+    return false;
+  end if;
   update saga_process set fenced_at = clock_timestamp()
   where process = p_process and fenced_at is null
     and (p_is_leaving or lease_until <= clock_timestamp());
@@ -1836,6 +2093,59 @@ AS $function$
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION dure.saga_list(p_definition text, p_status text, p_key text, p_before timestamp with time zone, p_before_id text, p_limit integer)
+ RETURNS SETOF dure.saga_instance
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_to timestamptz := coalesce(p_before, 'infinity');
+  v_from timestamptz := least(p_before, clock_timestamp());
+  v_left integer := p_limit;
+  v_count integer;
+begin
+  if p_key is not null then
+    return query
+      select i.* from saga_instance i
+      where i.business_key = p_key and (p_definition is null or i.definition = p_definition)
+        and (p_status is null or i.status = p_status)
+        and (p_before is null or (i.started_at, i.saga_id) < (p_before, p_before_id))
+      order by i.started_at desc, i.saga_id desc limit p_limit;
+    return;
+  elsif p_status in ('FAILED', 'COMPENSATION_FAILED') then
+    return query
+      select i.* from saga_parked p join saga_instance i on i.saga_id = p.saga_id
+      where (p_definition is null or p.definition = p_definition) and p.status = p_status
+        and (p_before is null or (p.started_at, p.saga_id) < (p_before, p_before_id))
+      order by p.started_at desc, p.saga_id desc limit p_limit;
+    return;
+  elsif p_status in ('RUNNING', 'COMPENSATING') then
+    return query
+      select i.* from saga_live l join saga_instance i on i.saga_id = l.saga_id
+      where (p_definition is null or l.definition = p_definition) and i.status = p_status
+        and (p_before is null or (i.started_at, i.saga_id) < (p_before, p_before_id))
+      order by i.started_at desc, i.saga_id desc limit p_limit;
+    return;
+  end if;
+  for v_step in 0..10 loop
+    v_from := case when v_step = 10 then '-infinity' else v_from - interval '1 s' * 8 ^ v_step end;
+    return query
+      select i.* from saga_instance i
+      where i.started_at >= v_from and (case when v_step = 0 then i.started_at <= v_to else i.started_at < v_to end)
+        and (p_definition is null or i.definition = p_definition)
+        and (p_status is null or i.status = p_status)
+        and (p_before is null or (i.started_at, i.saga_id) < (p_before, p_before_id))
+      order by i.started_at desc, i.saga_id desc limit v_left;
+    get diagnostics v_count = row_count;
+    v_left := v_left - v_count;
+    exit when v_left = 0;
+    v_to := v_from;
+  end loop;
+end
+$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.saga_lock_namespace()
  RETURNS integer
  LANGUAGE sql
@@ -1859,7 +2169,7 @@ begin
     from unnest(v_ids, v_statuses, v_lives, p_wakes) as m (id, status, live, wake)
     where m.id <> all (p_refused);
   end if;
-  -- Only while the saga is this process's: done again after a doubt, it must not take it from its next owner.
+  -- Only while the saga is this process's.
   update saga_instance i set
     status = m.status,
     ended_at = case when m.live = 'end' then clock_timestamp() end
@@ -1871,17 +2181,55 @@ begin
     where l.saga_id = any (array(
         select m.id from unnest(v_ids, v_lives) as m (id, live) where m.live = 'end'
       )) and l.process = p_process;
+    -- In a statement after it: whoever sent one meanwhile has committed. Nobody would ever take it, and those
+    -- that nobody takes are in the way of the others in saga_claim.
+    delete from saga_signal s
+    where s.saga_id = any (array(
+        select m.id from unnest(v_ids, v_lives) as m (id, live) where m.live = 'end'
+      ));
   end if;
   if 'free' = any (v_lives) then
     update saga_live l set
       process = null,
-      wake_at = case
-        when m.wake >= 0 then least(clock_timestamp() + m.wake * interval '1 ms', l.deadline_at)
-        when m.wake = -1 then l.deadline_at
-      end
+      wake_at = case when m.wake >= 0 then clock_timestamp() + m.wake * interval '1 ms' end
     from unnest(v_ids, v_lives, p_wakes) as m (id, live, wake)
     where l.saga_id = m.id and m.live = 'free' and l.process = p_process;
   end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_move_deadline(p_id text, p_deadline timestamp with time zone, p_actor text, p_reason text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_live saga_live;
+  v_status text;
+begin
+  select status into v_status from saga_instance where saga_id = p_id;
+  if not found then
+    return 'unknown';
+  end if;
+  select * into v_live from saga_live where saga_id = p_id for no key update;
+  if not found then
+    return 'ended';
+  elsif v_live.process is not null then
+    return 'driven';
+  elsif v_status in ('FAILED', 'COMPENSATION_FAILED') then
+    return 'parked';
+  elsif v_live.deadline_at is not distinct from p_deadline then
+    return 'repeated';
+  end if;
+  update saga_live set deadline_at = p_deadline, wake_at = least(wake_at, p_deadline)
+  where saga_id = p_id and process is null;
+  insert into audit_entry (actor, action, subject, reason)
+  values (
+    p_actor, case when p_deadline is null then 'saga.cancel-deadline' else 'saga.move-deadline' end,
+    'saga/' || p_id, p_reason
+  );
+  return 'moved';
 end
 $function$
 ;
@@ -1925,13 +2273,17 @@ begin
     left join saga_journal j
       on j.saga_id = e.id and j.n = e.n and j.process = p_process and j.batch = p_batch;
   end if;
-  if p_moved is not null then
+  -- A batch commits as a whole. Where none of it is new it was done before, and its sagas have gone on since:
+  -- moved again, one would be taken from whoever drives it now.
+  if p_moved is not null and v_count > 0 then
     perform saga_move(
       p_process, p_moved, p_statuses, p_lives, p_wakes, v_refused
     );
   end if;
-  if p_signals is not null then
-    delete from saga_signal where signal_id = any (p_signals);
+  -- Not those that a refused entry would have answered: whoever drives that saga answers them.
+  if p_signals is not null and v_count > 0 then
+    delete from saga_signal
+    where signal_id = any (p_signals) and (v_refused is null or saga_id <> all (v_refused));
   end if;
   return v_refused;
 end
@@ -1987,6 +2339,35 @@ end
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION dure.saga_redrive(p_id text, p_definition text, p_key text, p_status text, p_limit integer, p_actor text, p_reason text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_saga record;
+  v_count integer := 0;
+begin
+  for v_saga in
+    select p.saga_id, (select coalesce(max(n), 0) from saga_journal j where j.saga_id = p.saga_id) as n
+    from saga_parked p
+    where (p_id is null or p.saga_id = p_id) and (p_definition is null or p.definition = p_definition)
+      and (p_key is null or coalesce(p.business_key, p.saga_id) = p_key) and (p_status is null or p.status = p_status)
+    order by p.started_at, p.saga_id limit p_limit
+  loop
+    if saga_command(
+      v_saga.saga_id, v_saga.n, 'command/' || v_saga.n || '/retry',
+      json_build_object('kind', 'command', 'command', 'retry', 'actor', p_actor, 'why', coalesce(p_reason, ''))::text,
+      p_actor, 'saga.retry', 'saga/' || v_saga.saga_id, p_reason
+    ) = 'taken' then
+      v_count := v_count + 1;
+    end if;
+  end loop;
+  return v_count;
+end
+$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.saga_retire(p_older_ms bigint, p_limit integer)
  RETURNS integer
  LANGUAGE plpgsql
@@ -2017,7 +2398,7 @@ CREATE OR REPLACE FUNCTION dure.saga_signal_send(p_id text, p_dedup_key text, p_
 AS $function$
 begin
   -- Held until the commit: the saga cannot end in between.
-  perform from saga_live where saga_id = p_id for key share;
+  perform from saga_live where saga_id = p_id and process is distinct from flow_process() for key share;
   if not found then
     return false;
   end if;

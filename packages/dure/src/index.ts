@@ -84,6 +84,7 @@ export type {
   SagaStatus,
 } from "./saga/saga-event.ts";
 export type { SagaSettings } from "./saga/saga-engine.ts";
+export type { CancelOutcome, CancelSagaOptions } from "./saga/saga-cancel.ts";
 export type { SagaOutcome } from "./saga/saga-outcomes.ts";
 export type { Sagas, StartedSaga, StartSagaOptions } from "./saga/sagas.ts";
 export type {
@@ -95,6 +96,22 @@ export type {
   SagaStore,
   StoredSaga,
 } from "./saga/saga-store.ts";
+export { FlowOverdue } from "./saga/flow-alert.ts";
+export type { FlowOverdueData } from "./saga/flow-alert.ts";
+export { flow } from "./saga/flow-builder.ts";
+export type { FlowOptions, FlowPath, FlowStepOptions } from "./saga/flow-builder.ts";
+export type { FlowDefinition, FlowFact, FlowStepPlan } from "./saga/flow-definition.ts";
+export { flowGraph, flowMermaid } from "./saga/flow-graph.ts";
+export type { FlowGraph, FlowGraphEdge, FlowGraphNode } from "./saga/flow-graph.ts";
+export type { FlowWait } from "./saga/flow-standing.ts";
+export type {
+  FlowEntry,
+  FlowEvent,
+  FlowName,
+  FlowStore,
+  HeardFact,
+  OpenedFlow,
+} from "./saga/flow-store.ts";
 export { saga } from "./saga/saga-builder.ts";
 export type { NewSaga, SagaOptions } from "./saga/saga-builder.ts";
 export { checkSaga } from "./saga/saga-check.ts";

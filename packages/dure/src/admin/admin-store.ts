@@ -1,25 +1,37 @@
 import type { ParkingSide } from "../core/parking.ts";
+import type { SagaAdminStore } from "./saga-admin-store.ts";
+
+/** Who could not get it done: a relay, a consumer, or a saga that is parked for a person. */
+export type DeadLetterSide = ParkingSide | "saga";
 
 /** Which dead letters are meant; what is left out does not narrow. */
 export interface DeadLetterFilter {
+  /** As the list shows it: a number, or `saga/` and the saga's id. */
   readonly id?: string;
-  readonly side?: ParkingSide;
-  /** The consumer group, or for the relay's side the source. */
+  readonly side?: DeadLetterSide;
+  /** The consumer group; for the relay's side the source, for a saga its definition. */
   readonly consumer?: string;
+  /** Of a saga `saga`. */
   readonly topic?: string;
+  /** Of a saga its business key, or else its id. */
   readonly key?: string;
+  /** Of a saga its status. */
   readonly type?: string;
 }
 
-/** A message that was given up, and what waits behind it. */
+/** A message that was given up, and what waits behind it; or a parked saga. */
 export interface DeadLetter {
   readonly id: string;
-  readonly side: ParkingSide;
+  readonly side: DeadLetterSide;
   readonly consumer: string;
   readonly topic: string;
   readonly key: string;
+  /** Of a saga its id. */
   readonly messageId: string;
   readonly type: string;
+  readonly sagaId: string | null;
+  /** Of a saga: the step that failed, or whose compensation did. */
+  readonly step: string | null;
   readonly attempts: number;
   readonly errorCode: string | null;
   readonly lastError: string | null;
@@ -101,7 +113,12 @@ export interface StoreStatus {
   readonly pending: number;
   /** Age of the oldest of them, in seconds by the database's clock; 0 when there is none. */
   readonly oldestPendingSeconds: number;
+  /** Messages that were given up, and parked sagas. */
   readonly deadLetters: number;
+  /** Sagas that have not ended and are not parked, waiting ones included. */
+  readonly liveSagas: number;
+  /** Sagas that wait for a person. */
+  readonly parkedSagas: number;
   readonly parkedKeys: number;
   /** Messages that wait behind a failed one, or are being tried again. */
   readonly waiting: number;
@@ -127,10 +144,11 @@ export interface AdminStore {
   /** Cheap, however much waits or is done. */
   oldestPending(): Promise<PendingEvent | undefined>;
   deadLetters(filter: DeadLetterFilter, limit: number): Promise<readonly DeadLetter[]>;
-  /** Makes the dead letters due again, each with its id and before what waits behind it. Returns how many. */
+  /** Makes the dead letters due again, each with its id and before what waits behind it; sagas are retried. Returns how many. */
   redrive(filter: DeadLetterFilter, limit: number, by: Actor): Promise<number>;
-  /** Removes the dead letters for good and lets their keys go on. Returns how many. */
+  /** Removes the dead letters for good and lets their keys go on; leaves sagas alone. Returns how many. */
   discard(filter: DeadLetterFilter, limit: number, by: ActorWithReason): Promise<number>;
+  readonly sagas: SagaAdminStore;
   relayStatus(): Promise<RelayStatus>;
   /** Durable, for all relays of the outbox. Resolves to whether they were not paused before. */
   pauseRelays(by: ActorWithReason): Promise<boolean>;

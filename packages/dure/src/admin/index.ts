@@ -2,12 +2,31 @@ export { createDeadLetters } from "./dead-letters.ts";
 export type { DeadLetters } from "./dead-letters.ts";
 export { createRelayControl } from "./relay-control.ts";
 export type { DrainOptions, DrainOutcome, RelayControl } from "./relay-control.ts";
+export { createSagaControl } from "./saga-control.ts";
+export type { SagaControl, SagaControlParts, SagaPage, SagaTimers } from "./saga-control.ts";
+export type {
+  ListedSaga,
+  MovedDeadline,
+  SagaAdminStore,
+  SagaFilter,
+  SagaPlace,
+  SagaTimer,
+  StoredCommandOutcome,
+  StoredSagaCommand,
+} from "./saga-admin-store.ts";
+export type {
+  RecordedSaga,
+  SagaDetails,
+  SagaJournalLine,
+  SagaStepDetails,
+} from "../saga/saga-details.ts";
 export type {
   Actor,
   ActorWithReason,
   AdminStore,
   DeadLetter,
   DeadLetterFilter,
+  DeadLetterSide,
   PendingEvent,
   RebasedShard,
   RelayPause,

@@ -34,6 +34,8 @@ export function adminSql(schema: string): AdminSql {
       select (select count(*) from pending)::text as pending,
         coalesce((select extract(epoch from clock_timestamp() - min(written_at)) from oldest), 0)::float8 as oldest,
         (select count(*) from ${schema}.parked_message where state = 'dead')::text as dead,
+        (select count(*) from ${schema}.saga_live)::text as sagas,
+        (select count(*) from ${schema}.saga_parked)::text as parked_sagas,
         -- All that is parked but the dead letters, from two small indexes instead of the table with its payloads.
         (select (select count(*) from ${schema}.parked_message where blocks_key)
           + (select count(*) from ${schema}.parked_message where state = 'retrying' and not blocks_key)

@@ -1,6 +1,9 @@
 /** Dedup records that one statement removes: few enough to hold nobody up. */
 export const pruneBatch = 5_000;
 
+/** Sagas that one statement removes, with some five entries each. */
+export const retireBatch = 1_000;
+
 /** The statements of maintenance. */
 export interface MaintenanceSql {
   readonly days: string;
@@ -15,6 +18,7 @@ export interface MaintenanceSql {
   readonly waitingForArchive: string;
   readonly setBackShards: string;
   readonly pruneInbox: string;
+  readonly retireSagas: string;
 }
 
 /** A table that is partitioned by day. */
@@ -75,6 +79,7 @@ export function maintenanceSql(schema: string): MaintenanceSql {
       select s.shard
       from ${schema}.outbox_setting o cross join lateral generate_series(0, o.shard_count - 1) as s (shard)
       where ${schema}.outbox_is_set_back(s.shard::smallint, 200) order by s.shard`,
+    retireSagas: `/* dure:maintenance.retire-sagas */ select ${schema}.saga_retire($1, $2) as count`,
     // A record of a message that is parked is kept, whatever its age: a copy that came meanwhile would be handled
     // beside it.
     pruneInbox: `/* dure:maintenance.prune-inbox */

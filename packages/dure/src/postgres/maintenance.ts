@@ -5,7 +5,7 @@ import { DureError, describeError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import { archiveDetached } from "./archive.ts";
 import type { ArchiveHook } from "./archive.ts";
-import { maintenanceSql, pruneBatch } from "./maintenance-sql.ts";
+import { maintenanceSql, pruneBatch, retireBatch } from "./maintenance-sql.ts";
 import type { MaintenanceSql } from "./maintenance-sql.ts";
 import { carePartitions } from "./partitions.ts";
 import type { PostgresPool } from "./pool.ts";
@@ -16,6 +16,8 @@ export interface Retention {
   readonly messagesMs?: number;
   /** Dedup records: at least as long as a message can still be delivered again. @defaultValue 30 days */
   readonly inboxMs?: number;
+  /** Sagas that have ended, with their journals. @defaultValue 30 days */
+  readonly sagasMs?: number;
   /** Takes published events into an archive before their partition is dropped. Without one they are dropped. */
   readonly archive?: ArchiveHook;
 }
@@ -36,26 +38,34 @@ const pruneRoundsMax = 2_000;
  * @throws CONFIGURATION_INVALID naming every mistake at once
  */
 export function readRetention(retention: Retention = {}): RetentionSettings {
-  const known = ["messagesMs", "inboxMs", "archive"];
+  const known = ["messagesMs", "inboxMs", "sagasMs", "archive"];
   const problems = Object.keys(retention)
     .filter((key) => !known.includes(key))
     .map((key) => `retention.${key}: is no option; there are ${known.join(", ")}`);
   const { messagesMs = messagesMsDefault, inboxMs = 30 * dayMs, archive } = retention;
+  const { sagasMs = 30 * dayMs } = retention;
   problems.push(...retentionProblems("retention.messagesMs", messagesMs));
   problems.push(...retentionProblems("retention.inboxMs", inboxMs));
+  problems.push(...retentionProblems("retention.sagasMs", sagasMs, dayMs));
   if (archive !== undefined && typeof archive !== "function") {
     problems.push("retention.archive: must be a function");
   }
-  if (problems.length === 0) return { messagesMs, inboxMs, archive };
+  if (problems.length === 0) return { messagesMs, inboxMs, sagasMs, archive };
   throw new DureError("CONFIGURATION_INVALID", `postgresStore: ${problems.join("; ")}`);
 }
 
 /** What is wrong with a retention, named `name`. */
-export function retentionProblems(name: string, milliseconds: number): readonly string[] {
-  if (Number.isInteger(milliseconds) && milliseconds >= 60_000 && milliseconds <= 3_650 * dayMs) {
+export function retentionProblems(
+  name: string,
+  milliseconds: number,
+  msMin = 60_000,
+): readonly string[] {
+  if (Number.isInteger(milliseconds) && milliseconds >= msMin && milliseconds <= 3_650 * dayMs) {
     return [];
   }
-  return [`${name}: must be a whole number of milliseconds from 60000 to 315360000000 (10 years)`];
+  return [
+    `${name}: must be a whole number of milliseconds from ${msMin} to 315360000000 (10 years)`,
+  ];
 }
 
 /** What maintenance is made of. */
@@ -101,6 +111,9 @@ async function maintain(
   await pruneInbox(pool, sql, retention.inboxMs, signal).catch((error: unknown) => {
     logger.warn("old dedup records could not be removed", { error: describeError(error) });
   });
+  await retireSagas(pool, sql, retention.sagasMs, signal).catch((error: unknown) => {
+    logger.warn("sagas that ended long ago could not be removed", { error: describeError(error) });
+  });
   await lookForSetBack(pool, sql, alerts);
   if (archive !== undefined) return archiveDetached({ ...parts, archive, signal });
   const { rows } = await pool.query(sql.waitingForArchive);
@@ -122,6 +135,19 @@ async function pruneInbox(
   for (let round = 0; round < pruneRoundsMax && !signal.aborted; round += 1) {
     const { rowCount } = await pool.query(sql.pruneInbox, [keepMs]);
     if ((rowCount ?? 0) < pruneBatch) return;
+  }
+}
+
+/** As {@link pruneInbox}. */
+async function retireSagas(
+  pool: PostgresPool,
+  sql: MaintenanceSql,
+  keepMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  for (let round = 0; round < pruneRoundsMax && !signal.aborted; round += 1) {
+    const { rows } = await pool.query(sql.retireSagas, [keepMs, retireBatch]);
+    if (Number(rows[0]?.["count"]) < retireBatch) return;
   }
 }
 

@@ -76,6 +76,6 @@ function liveOf(move: SagaMove | undefined): string {
 }
 
 function wakeOf(move: SagaMove | undefined): number {
-  if (move?.kind !== "free" || move.wakeInMs === undefined) return -2;
-  return move.wakeInMs === "deadline" ? -1 : Math.max(0, Math.ceil(move.wakeInMs));
+  if (move?.kind !== "free" || move.wakeInMs === undefined) return -1;
+  return Math.max(0, Math.ceil(move.wakeInMs));
 }

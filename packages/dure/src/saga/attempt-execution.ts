@@ -67,8 +67,17 @@ export function asStored(what: string, value: unknown): unknown {
     const limits = `it has ${text.length} characters of JSON, at most ${jsonLengthMax} are allowed`;
     throw new DureError("STEP_RESULT_INVALID", `${what} is too long: ${limits}; keep a reference`);
   }
-  return typeof value === "object" ? deepFreeze(JSON.parse(text)) : value;
+  if (unreadable.test(text)) {
+    throw new DureError(
+      "STEP_RESULT_INVALID",
+      `${what} holds a NUL or half a character, which PostgreSQL cannot read out of JSON`,
+    );
+  }
+  return typeof value === "string" ? value : deepFreeze(JSON.parse(text));
 }
+
+/** What `JSON.stringify` writes as an escape and PostgreSQL refuses to decode; an escaped backslash before it is none. */
+const unreadable = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/;
 
 /** Frozen to the bottom: JSON has no cycles. */
 export function deepFreeze(value: unknown): unknown {

@@ -1,7 +1,8 @@
 import { assert, describeError } from "../core/errors.ts";
 import type { AnySagaDefinition, PlanNode, StepPlan } from "./saga-definition.ts";
-import type { SagaEvent, SagaReason } from "./saga-event.ts";
-import { apply } from "./saga-state.ts";
+import type { ParkedStatus, SagaEvent, SagaReason } from "./saga-event.ts";
+import { asStored } from "./attempt-execution.ts";
+import { apply, resultsOf } from "./saga-state.ts";
 import { begun, undoBegun } from "./saga-attempt.ts";
 import type { SagaState, StepPhase, StepState } from "./saga-state.ts";
 
@@ -107,27 +108,27 @@ function failedForGood(step: StepState, state: SagaState): SagaEvent {
   const reason: SagaReason = { code, error, step: step.plan.name };
   // A pivot that was given up without an answer may be done: neither forward nor back.
   const isStuck = step.plan.isPivot ? step.phase === "given-up" : isPastPivot(state);
-  return isStuck ? { type: "parked", status: "FAILED", reason } : { type: "turned", reason };
+  return isStuck ? parked("FAILED", reason, state) : { type: "turned", reason };
 }
 
 function choose(
   node: Extract<PlanNode, { kind: "branch" }>,
   state: SagaState,
 ): readonly SagaEvent[] {
-  const outcome = attempt(() => node.choose({ input: state.input, results: state.results }));
+  const outcome = attempt(() => node.choose({ input: state.input, results: resultsOf(state) }));
   if (outcome.kind === "value" && Object.hasOwn(node.cases, outcome.value)) {
     return [{ type: "chosen", branch: node.name, case: outcome.value }];
   }
   const error =
     outcome.kind === "value" ? `there is no case "${String(outcome.value)}"` : outcome.error;
   const reason: SagaReason = { code: "BRANCH_FAILED", error: `branch "${node.name}": ${error}` };
-  return [
-    isPastPivot(state) ? { type: "parked", status: "FAILED", reason } : { type: "turned", reason },
-  ];
+  return [isPastPivot(state) ? parked("FAILED", reason, state) : { type: "turned", reason }];
 }
 
 function complete({ definition }: SagaPlan, state: SagaState): readonly SagaEvent[] {
-  const outcome = attempt(() => definition.output({ input: state.input, results: state.results }));
+  const outcome = attempt(() =>
+    asStored("the output", definition.output({ input: state.input, results: resultsOf(state) })),
+  );
   if (outcome.kind === "value") {
     return [
       outcome.value === undefined
@@ -137,7 +138,7 @@ function complete({ definition }: SagaPlan, state: SagaState): readonly SagaEven
   }
   // Everything has happened; only its summary cannot be made.
   const reason: SagaReason = { code: "OUTPUT_FAILED", error: outcome.error };
-  return [{ type: "parked", status: "FAILED", reason }];
+  return [parked("FAILED", reason, state)];
 }
 
 function decideBack(state: SagaState, now: number): readonly SagaEvent[] {
@@ -153,7 +154,7 @@ function decideBack(state: SagaState, now: number): readonly SagaEvent[] {
   }
   const { code, error } = owed.failure ?? { code: "UNKNOWN", error: "" };
   const reason = { code, error, step: owed.plan.name };
-  return [{ type: "parked", status: "COMPENSATION_FAILED", reason }];
+  return [parked("COMPENSATION_FAILED", reason, state)];
 }
 
 /** What was promised and is not undone, the last begun first: its compensation failed, or waits for one that did. */
@@ -174,6 +175,13 @@ function isBlocked({ plan }: StepState, state: SagaState): boolean {
     const needed = state.steps.get(name);
     return needed !== undefined && (needed.phase === "undo-failed" || isToBeUndone(needed));
   });
+}
+
+function parked(status: ParkedStatus, reason: SagaReason, state: SagaState): SagaEvent {
+  const owed = owedSteps(state).map(({ plan }) => plan.name);
+  return owed.length === 0
+    ? { type: "parked", status, reason }
+    : { type: "parked", status, reason, owed };
 }
 
 type Outcome<Value> =

@@ -76,10 +76,10 @@ export class SagaEngine {
   }
 
   /** The membership to start a saga with. Waits for one no longer than the signal. */
-  membership(): Promise<SagaMembership> {
-    return this.#membership === undefined
-      ? this.#joined.promise
-      : Promise.resolve(this.#membership);
+  async membership(): Promise<SagaMembership> {
+    const current = this.#membership;
+    // One that was lost may take a while to be given up: the next one is waited for.
+    return current === undefined || current.signal.aborted ? this.#joined.promise : current;
   }
 
   /** Drives until the signal aborts, then hands over. Recovers by itself from a lost database. */
@@ -120,6 +120,8 @@ export class SagaEngine {
     membership.renewed(askedAt, now);
     this.#membership = membership;
     this.#joined.resolve(membership);
+    this.#joined = Promise.withResolvers();
+    this.#joined.promise.catch(() => undefined);
     const stopping = (): void => {
       membership.stop();
       this.wake();
@@ -132,10 +134,6 @@ export class SagaEngine {
     } finally {
       signal.removeEventListener("abort", stopping);
       this.#membership = undefined;
-      if (!signal.aborted) {
-        this.#joined = Promise.withResolvers();
-        this.#joined.promise.catch(() => undefined);
-      }
       membership.end();
       await beating;
       if (!membership.isFenced) await store.leave(process).catch(() => undefined);

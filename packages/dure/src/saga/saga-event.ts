@@ -75,7 +75,13 @@ export type SagaEvent =
   | { readonly type: "deadline-passed" }
   | { readonly type: "completed"; readonly output?: unknown }
   | { readonly type: "compensated"; readonly reason: SagaReason }
-  | { readonly type: "parked"; readonly status: ParkedStatus; readonly reason: SagaReason }
+  | {
+      readonly type: "parked";
+      readonly status: ParkedStatus;
+      readonly reason: SagaReason;
+      /** What is owed to the world, the last begun first, for whoever reads it without the definition. */
+      readonly owed?: readonly string[];
+    }
   | {
       readonly type: "commanded";
       readonly command: SagaCommandKind;
@@ -84,6 +90,8 @@ export type SagaEvent =
       readonly step?: string;
       readonly result?: unknown;
       readonly as?: "COMPLETED" | "COMPENSATED";
+      /** Of `retry`: when, by the database's clock; left out: at once. */
+      readonly at?: number;
     }
   /** A command that came too late, or that the saga's state does not allow. */
   | {

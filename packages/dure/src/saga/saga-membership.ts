@@ -8,23 +8,22 @@ import { JournalLanes } from "./journal-lanes.ts";
 import type { Moment } from "./saga-attempt.ts";
 import type { SagaPlan } from "./saga-decision.ts";
 import type { SagaEvent } from "./saga-event.ts";
-import { isAtRest } from "./saga-event.ts";
 import { outcomeOf } from "./saga-outcomes.ts";
 import type { SagaOutcomes } from "./saga-outcomes.ts";
 import { planKey } from "./saga-plans.ts";
 import { SagaRun } from "./saga-run.ts";
 import type { Announcement, RunHost } from "./saga-run.ts";
 import type { SignalBody } from "./saga-signal.ts";
-import { apply, initialState } from "./saga-state.ts";
-import type { StepState } from "./saga-state.ts";
+import { replay } from "./saga-replay.ts";
+import { initialState } from "./saga-state.ts";
+import type { SagaState, StepState } from "./saga-state.ts";
 import type { JournalEntry, SagaSignal, SagaStart, SagaStore, StoredSaga } from "./saga-store.ts";
 import { StatementLane } from "./statement-lane.ts";
 import { makeAttempt } from "./step-attempts.ts";
 import type { AttemptParts } from "./step-attempts.ts";
-import { deepFreeze } from "./attempt-execution.ts";
 
 /** What a membership needs. */
-export interface MembershipParts extends Pick<AttemptParts, "transaction"> {
+export interface MembershipParts extends Pick<AttemptParts, "transaction" | "onAnnounced"> {
   readonly runStatements: (statements: readonly Statement[]) => Promise<void>;
   readonly store: SagaStore;
   readonly process: number;
@@ -41,8 +40,6 @@ export interface MembershipParts extends Pick<AttemptParts, "transaction"> {
     events: readonly Announcement[],
   ) => Promise<readonly Statement[]>;
   readonly announce: RunHost["announce"];
-  /** Events have been written to the outbox. */
-  readonly onAnnounced: () => void;
   /** There is room for more sagas. */
   readonly onRoom: () => void;
 }
@@ -63,7 +60,9 @@ export class SagaMembership implements RunHost {
   #leaseUntil = 0;
   #databaseNow = 0;
   #databaseNowAt = 0;
-  #isClaimInDoubt = false;
+  readonly #starting: Map<string, Promise<boolean>> = new Map();
+  /** Until then it is looked whether anything belongs to this process that it does not know of. */
+  #inDoubtUntil = 0;
   isStopping = false;
   isFenced = false;
 
@@ -92,7 +91,9 @@ export class SagaMembership implements RunHost {
         if (events.length === 0) return statements.append(entry, statement);
         const record = await this.#attempts.statementsOf(entry, events);
         await parts.runStatements([statement, ...record]);
+        parts.onAnnounced();
       },
+      onAnnounced: parts.onAnnounced,
       leaseMs: parts.settings.leaseMs,
       statementsOf: async (entry, events) => [
         ...(await this.#outboxStatements(entry, events)),
@@ -138,6 +139,21 @@ export class SagaMembership implements RunHost {
    * @throws FENCED when the process was lost before that was known
    */
   async start(plan: SagaPlan, start: SagaStart, input: unknown): Promise<boolean> {
+    const { sagaId } = start;
+    const starting = this.#starting.get(sagaId);
+    if (starting !== undefined) return starting.then(() => false);
+    // Driven here: a second driver beside the first would be one too many.
+    if (this.runs.has(sagaId)) return false;
+    const begun = this.#begin(plan, start, input);
+    this.#starting.set(sagaId, begun);
+    try {
+      return await begun;
+    } finally {
+      this.#starting.delete(sagaId);
+    }
+  }
+
+  #begin(plan: SagaPlan, start: SagaStart, input: unknown): Promise<boolean> {
     const { deadlineMs } = start;
     const run = new SagaRun(this, {
       sagaId: start.sagaId,
@@ -147,15 +163,15 @@ export class SagaMembership implements RunHost {
       traceparent: start.traceparent,
       deadlineAt: deadlineMs === undefined ? undefined : this.moment().now + deadlineMs,
     });
+    if (this.signal.aborted) return Promise.reject(this.signal.reason as Error);
     this.runs.set(start.sagaId, run);
     return new Promise((resolve, reject) => {
       const onLost = (): void => reject(this.signal.reason as Error);
       this.signal.addEventListener("abort", onLost, { once: true });
-      run.begin(start).then((isNew) => {
-        this.signal.removeEventListener("abort", onLost);
-        if (!isNew && this.runs.get(start.sagaId) === run) this.runs.delete(start.sagaId);
-        resolve(isNew);
-      }, reject);
+      run
+        .begin(start)
+        .then(resolve, reject)
+        .finally(() => this.signal.removeEventListener("abort", onLost));
     });
   }
 
@@ -190,9 +206,8 @@ export class SagaMembership implements RunHost {
     for (const run of this.runs.values()) run.look();
     for (const signal of await store.signals(this.process, signalsMax)) this.#signal(signal);
     if (this.isStopping) return false;
-    if (this.#isClaimInDoubt) {
+    if (this.#parts.clock.monotonic() < this.#inDoubtUntil) {
       const owned = await store.owned(this.process);
-      this.#isClaimInDoubt = false;
       await this.#adopt(owned.filter((sagaId) => !this.runs.has(sagaId)));
     }
     const room = Math.min(settings.concurrency - this.runs.size, loadMax);
@@ -209,7 +224,7 @@ export class SagaMembership implements RunHost {
       claimed = await store.claim(this.process, places);
     } catch (error) {
       // What was claimed without our hearing of it is ours, and nobody else would look after it.
-      if (!isDureError(error, "FENCED")) this.#isClaimInDoubt = true;
+      if (!isDureError(error, "FENCED")) this.#doubt();
       throw error;
     }
     await this.#adopt(claimed);
@@ -227,19 +242,22 @@ export class SagaMembership implements RunHost {
       const [sagas, signals] = await Promise.all([store.load(sagaIds), store.signalsOf(sagaIds)]);
       for (const saga of sagas) this.#resume(saga, signals);
     } catch (error) {
-      this.#isClaimInDoubt = true;
+      this.#doubt();
       throw error;
     }
+  }
+
+  /** For a while: a claim whose answer was lost may still be on its way to the database. */
+  #doubt(): void {
+    this.#inDoubtUntil = this.#parts.clock.monotonic() + this.#parts.settings.leaseMs;
   }
 
   #resume(saga: StoredSaga, signals: readonly SagaSignal[]): void {
     const plan = this.#parts.plans.get(planKey(saga.definition, saga.version));
     if (plan === undefined || this.signal.aborted || saga.process !== this.process) return;
-    const state = initialState(deepFreeze(saga.input));
+    let state: SagaState;
     try {
-      for (const entry of saga.journal) {
-        for (const event of entry as readonly SagaEvent[]) apply(state, event, plan.steps);
-      }
+      state = replay(plan, saga);
     } catch (error) {
       this.#cannotGoOn(saga, error);
       return;
@@ -306,16 +324,16 @@ export class SagaMembership implements RunHost {
     return this.#parts.announce(run, events);
   }
 
-  released(run: SagaRun): void {
+  released(run: SagaRun, entry: JournalEntry): void {
     if (this.runs.get(run.sagaId) === run) this.runs.delete(run.sagaId);
-    const { state } = run;
-    if (isAtRest(state.status)) {
-      const events: SagaEvent[] = [];
-      if (state.status === "COMPLETED") events.push({ type: "completed", output: state.output });
-      else if (state.reason) events.push({ type: "compensated", reason: state.reason });
-      const outcome = outcomeOf(state.status, events);
-      if (outcome !== undefined) this.#parts.outcomes.settle(run.sagaId, outcome);
-    } else this.#parts.outcomes.left(run.sagaId);
+    const { outcomes } = this.#parts;
+    if (outcomes.isAwaited(run.sagaId)) {
+      // As whoever asks the journal reads it.
+      const events = JSON.parse(entry.events) as readonly SagaEvent[];
+      const outcome = outcomeOf(run.state.status, events);
+      if (outcome === undefined) outcomes.left(run.sagaId);
+      else outcomes.settle(run.sagaId, outcome);
+    }
     if (this.isStopping || this.runs.size === this.#parts.settings.concurrency - 1) {
       this.#parts.onRoom();
     }
@@ -323,8 +341,8 @@ export class SagaMembership implements RunHost {
 
   outdated(run: SagaRun): void {
     if (this.runs.get(run.sagaId) === run) this.runs.delete(run.sagaId);
-    // If it still belongs to this process, its journal says how it stands.
-    this.#isClaimInDoubt = true;
+    // If it still belongs to this process, its journal says how it stands. Not where its start was not taken.
+    if (run.n > 0) this.#doubt();
     this.#parts.outcomes.left(run.sagaId);
     this.#parts.onRoom();
   }

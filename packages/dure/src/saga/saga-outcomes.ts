@@ -1,4 +1,6 @@
 import type { Clock } from "../core/clock.ts";
+import { DureError } from "../core/errors.ts";
+import { isAtRest } from "./saga-event.ts";
 import type { SagaEvent, SagaReason, SagaStatus } from "./saga-event.ts";
 import type { SagaStore } from "./saga-store.ts";
 
@@ -14,34 +16,49 @@ export type SagaOutcome<Output = unknown> =
       readonly reason: SagaReason;
     };
 
-/** What the status and the last events of a saga say of its end; undefined: it goes on. */
+/**
+ * What the status and the last events of a saga say of its end; undefined: it goes on, or they do not say it:
+ * after its end a parked one may have refused a command, or dropped an answer that came too late.
+ */
 export function outcomeOf(
   status: SagaStatus,
   events: readonly SagaEvent[],
 ): SagaOutcome | undefined {
-  const reasonOf = (): SagaReason =>
-    events.reduce<SagaReason>(
-      (found, event) =>
-        event.type === "parked" || event.type === "compensated" || event.type === "turned"
-          ? event.reason
-          : found,
-      { code: "RESOLVED", error: "an operator has marked it as resolved" },
-    );
+  const end = events.findLast(isEnd);
+  if (end === undefined) return undefined;
   switch (status) {
     case "COMPLETED":
-      return {
-        kind: "completed",
-        output: events.find((event) => event.type === "completed")?.output,
-      };
+      return { kind: "completed", output: end.type === "completed" ? end.output : undefined };
     case "COMPENSATED":
-      return { kind: "compensated", reason: reasonOf() };
+      return { kind: "compensated", reason: reasonOf(end) };
     case "FAILED":
     case "COMPENSATION_FAILED":
-      return { kind: "parked", status, reason: reasonOf() };
+      return { kind: "parked", status, reason: reasonOf(end) };
     case "RUNNING":
     case "COMPENSATING":
       return undefined;
   }
+}
+
+type EndEvent = Extract<SagaEvent, { type: "completed" | "compensated" | "parked" | "commanded" }>;
+
+function isEnd(event: SagaEvent): event is EndEvent {
+  const { type } = event;
+  if (type === "commanded") return event.command === "resolve";
+  return type === "completed" || type === "compensated" || type === "parked";
+}
+
+function reasonOf(end: EndEvent): SagaReason {
+  if (end.type === "compensated" || end.type === "parked") return end.reason;
+  return { code: "RESOLVED", error: "an operator has marked it as resolved" };
+}
+
+/** The error of a saga that is not there. */
+export function sagaNotFound(sagaId: string): DureError {
+  return new DureError(
+    "SAGA_NOT_FOUND",
+    `there is no saga ${sagaId}; one that ended long ago is not kept`,
+  );
 }
 
 interface Watcher {
@@ -58,15 +75,17 @@ const idsMax = 1_000;
  * one question is asked for all, at first soon and then less and less often.
  */
 export class SagaOutcomes {
-  readonly #store: Pick<SagaStore, "outcomes">;
+  readonly #store: Pick<SagaStore, "outcomes" | "load">;
   readonly #clock: Clock;
   readonly #isHere: (sagaId: string) => boolean;
   readonly #watchers: Map<string, Set<Watcher>> = new Map();
   #isAsking = false;
+  /** Why nobody tells any more, since then. */
+  #stopped: { readonly reason: unknown } | undefined;
   #waitMs = pollMsMin;
 
   constructor(parts: {
-    readonly store: Pick<SagaStore, "outcomes">;
+    readonly store: Pick<SagaStore, "outcomes" | "load">;
     readonly clock: Clock;
     readonly isHere: (sagaId: string) => boolean;
   }) {
@@ -79,6 +98,8 @@ export class SagaOutcomes {
   wait(sagaId: string, signal: AbortSignal | undefined): Promise<SagaOutcome> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) return reject(signal.reason as Error);
+      // It asked whether there is such a saga while it was stopped.
+      if (this.#stopped !== undefined) return reject(this.#stopped.reason as Error);
       const watchers = this.#watchers.get(sagaId) ?? new Set<Watcher>();
       this.#watchers.set(sagaId, watchers);
       const onAbort = (): void => {
@@ -105,8 +126,14 @@ export class SagaOutcomes {
     });
   }
 
+  /** Whether someone waits for it. */
+  isAwaited(sagaId: string): boolean {
+    return this.#watchers.has(sagaId);
+  }
+
   /** Nobody will tell any more. */
   stop(reason: unknown): void {
+    this.#stopped = { reason };
     for (const watchers of this.#watchers.values()) {
       for (const watcher of watchers) watcher.reject(reason);
     }
@@ -149,8 +176,17 @@ export class SagaOutcomes {
     // A database that is away is asked again.
     const found = await this.#store.outcomes(ids).catch(() => []);
     for (const { sagaId, status, events } of found) {
-      const outcome = outcomeOf(status, events as readonly SagaEvent[]);
+      if (!isAtRest(status)) continue;
+      const outcome =
+        outcomeOf(status, events as readonly SagaEvent[]) ?? (await this.#searchJournal(sagaId));
       if (outcome !== undefined) this.settle(sagaId, outcome);
     }
+  }
+
+  /** Its last entry does not say what it came to: an earlier one does. */
+  async #searchJournal(sagaId: string): Promise<SagaOutcome | undefined> {
+    const [saga] = await this.#store.load([sagaId]).catch(() => []);
+    if (saga === undefined) return undefined;
+    return outcomeOf(saga.status, saga.journal.flat() as readonly SagaEvent[]);
   }
 }

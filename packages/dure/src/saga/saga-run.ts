@@ -27,8 +27,8 @@ export interface RunHost {
   attempt(run: SagaRun, step: StepState, isUndo: boolean): void;
   /** What must be told outside together with the events: commands by message, alerts. */
   announce(run: SagaRun, events: readonly SagaEvent[]): readonly Announcement[];
-  /** It ended, was parked, or waits for its time without a process. */
-  released(run: SagaRun): void;
+  /** It ended, was parked, or waits for its time without a process: with this entry. */
+  released(run: SagaRun, entry: JournalEntry): void;
   /** An entry was not taken: what is in memory is not what is in the journal. */
   outdated(run: SagaRun): void;
   /** Calls back after that time, unless the saga is not driven here any more. */
@@ -59,7 +59,12 @@ export class SagaRun {
   #isOutdated = false;
   readonly #host: RunHost;
   #events: SagaEvent[] = [];
-  #signals: number[] = [];
+  /** Not answered yet: they are when the next entry is made, in the light of all that is in it. */
+  #signals: readonly Signal[] = [];
+  /** All that ever came: until an entry with them is known to be taken they are read again and again. */
+  readonly #seen: Set<number> = new Set();
+  /** What is to be done when the entry that is being made has been written. */
+  #afterwards: (() => void)[] = [];
   #start: SagaStart | undefined;
   #writing: Promise<void> | undefined;
 
@@ -91,16 +96,17 @@ export class SagaRun {
   }
 
   /** Goes on where another process, or an earlier life of this one, left it. */
-  resume(signals: readonly { readonly id: number; readonly body: SignalBody }[]): void {
+  resume(signals: readonly Signal[]): void {
     this.#events.push(...recover(this.state, this.#host.moment()));
-    for (const signal of signals) this.#take(signal);
+    for (const { id } of signals) this.#seen.add(id);
+    this.#signals = signals;
     this.deliver([]);
   }
 
   /** Something happened. */
   deliver(events: readonly SagaEvent[]): void {
     this.#events.push(...events);
-    if (this.#writing === undefined) void this.#flush();
+    if (this.#writing === undefined && !this.#isHeld) void this.#flush();
   }
 
   /** An attempt came to something. */
@@ -116,15 +122,25 @@ export class SagaRun {
   }
 
   /** A signal came while it is driven here. Given again it is one. */
-  receive(signal: { readonly id: number; readonly body: SignalBody }): void {
-    if (this.isDropped || this.#signals.includes(signal.id)) return;
-    this.#take(signal);
+  receive(signal: Signal): void {
+    if (this.isDropped || this.#seen.has(signal.id)) return;
+    this.#seen.add(signal.id);
+    this.#signals = [...this.#signals, signal];
     this.deliver([]);
+  }
+
+  /**
+   * While an entry is made: the attempt that it begins cannot be made at all. It is under way until that entry
+   * has been written, and forgotten if it is not.
+   */
+  failAfterwards(step: StepState, isUndo: boolean, outcome: AttemptOutcome): void {
+    this.executing.add(markOf(step, isUndo));
+    this.#afterwards.push(() => this.settle(step, isUndo, outcome));
   }
 
   /** Time has passed: what waits for it goes on. */
   look(): void {
-    if (this.isDropped || this.#writing !== undefined) return;
+    if (this.isDropped || this.#writing !== undefined || this.#isHeld) return;
     const moment = this.#host.moment();
     const events = [...wakeUp(this.state, moment)];
     if (this.#isOverdue(moment.now)) events.push({ type: "deadline-passed" });
@@ -147,7 +163,12 @@ export class SagaRun {
       throw new DureError("FENCED", `saga ${this.sagaId} is not driven here any more`);
     const over = Promise.withResolvers<void>();
     this.#writing = over.promise;
-    const before = { state: this.state, events: this.#events, signals: this.#signals };
+    const before = {
+      state: this.state,
+      events: this.#events,
+      signals: this.#signals,
+      executing: [...this.executing],
+    };
     try {
       this.state = copyState(this.state);
       this.executing.delete(markOf(step, isUndo));
@@ -163,8 +184,10 @@ export class SagaRun {
     } catch (error) {
       this.state = before.state;
       this.#events = [...before.events, ...this.#events];
-      this.#signals = before.signals;
-      this.executing.add(markOf(step, isUndo));
+      this.#signals = [...before.signals, ...this.#signals];
+      this.#afterwards = [];
+      this.executing.clear();
+      for (const mark of before.executing) this.executing.add(mark);
       throw error;
     } finally {
       this.#writing = undefined;
@@ -173,14 +196,6 @@ export class SagaRun {
       if (!this.isDropped && this.#hasNews) this.deliver([]);
       else if (!this.isDropped) this.#arrange();
     }
-  }
-
-  #take({ id, body }: { readonly id: number; readonly body: SignalBody }): void {
-    this.#signals.push(id);
-    // In the light of what has come in before it and is not written yet.
-    const state = copyState(this.state);
-    for (const event of this.#events) apply(state, event, this.plan.steps);
-    this.#events.push(...answerSignal(state, body, this.#host.moment()));
   }
 
   async #flush(): Promise<void> {
@@ -198,7 +213,7 @@ export class SagaRun {
           return this.#host.outdated(this);
         }
         this.#written(entry);
-      } while (!this.isDropped && this.#hasNews);
+      } while (!this.isDropped && this.#hasNews && !this.#isHeld);
     } finally {
       this.#writing = undefined;
       over.resolve();
@@ -206,8 +221,23 @@ export class SagaRun {
     if (!this.isDropped) this.#arrange();
   }
 
+  /** There is something to write; a saga that is to be handed over always has. */
   get #hasNews(): boolean {
-    return this.#events.length > 0 || this.#signals.length > 0;
+    if (this.#events.length > 0 || this.#signals.length > 0) return true;
+    return this.#host.isStopping && this.executing.size === 0;
+  }
+
+  /**
+   * A step's own transaction is open, or waits for a connection. It will take what has come in with it; an
+   * entry of its own would wait for a connection that such transactions may all have, while they wait for it.
+   */
+  get #isHeld(): boolean {
+    for (const mark of this.executing) {
+      const isUndo = mark.startsWith("-");
+      const plan = this.plan.steps.get(isUndo ? mark.slice(1) : mark);
+      if ((isUndo ? plan?.compensation : plan)?.action.kind === "local") return true;
+    }
+    return false;
   }
 
   /** Takes what has come in, and what follows from it, into the state and into an entry. */
@@ -220,13 +250,18 @@ export class SagaRun {
     this.#signals = [];
     for (const event of events) apply(state, event, plan.steps);
     const moment = this.#host.moment();
+    const record = (more: readonly SagaEvent[]): void => {
+      for (const event of more) apply(state, event, plan.steps);
+      events.push(...more);
+    };
+    for (const { body } of signals) record(answerSignal(state, body, moment));
     // A process that stops begins nothing: the next owner does.
     if (!this.#host.isStopping) {
+      if (this.#isOverdue(moment.now)) record([{ type: "deadline-passed" }]);
       // Once more after what the clock adds: an operator's retry is due at once.
       events.push(...proceed(plan, state, moment.now));
       const due = wakeUp(state, moment);
-      for (const event of due) apply(state, event, plan.steps);
-      events.push(...due);
+      record(due);
       if (due.length > 0) events.push(...proceed(plan, state, moment.now));
     }
     const start = this.#start;
@@ -238,7 +273,7 @@ export class SagaRun {
       events: JSON.stringify(events),
       start,
       move: this.#moveAfter(before, moment.now),
-      signals: signals.length === 0 ? undefined : signals,
+      signals: signals.length === 0 ? undefined : signals.map(({ id }) => id),
     };
     return { entry, announced };
   }
@@ -249,17 +284,22 @@ export class SagaRun {
     if (status === "COMPLETED" || status === "COMPENSATED") return { kind: "end", status };
     if (isAtRest(status)) return { kind: "free", status: changed, wakeInMs: undefined };
     const wait = this.#waitMs(now);
-    if (wait !== undefined) return { kind: "free", status: changed, wakeInMs: wait };
+    if (wait !== undefined) {
+      return { kind: "free", status: changed, wakeInMs: wait === "signal" ? undefined : wait };
+    }
     return changed === undefined ? undefined : { kind: "stay", status: changed };
   }
 
   /** For how long nothing will happen, if that is long enough to let go of it; undefined: it stays. */
-  #waitMs(now: number): number | "deadline" | undefined {
-    if (this.executing.size > 0 || this.#hasNews) return undefined;
+  #waitMs(now: number): number | "signal" | undefined {
+    if (this.executing.size > 0) return undefined;
     if (this.#host.isStopping) return 0;
+    if (this.#hasNews) return undefined;
     for (const step of this.state.steps.values()) if (isToExecute(step)) return undefined;
-    const dueAt = nextDueAt(this.state);
-    if (dueAt === undefined) return "deadline";
+    const { deadlineAt } = this;
+    const untils = [nextDueAt(this.state), this.#isDeadlineAhead ? deadlineAt : undefined];
+    const dueAt = Math.min(...untils.filter((until) => until !== undefined));
+    if (dueAt === Infinity) return "signal";
     return dueAt - now > holdMs ? dueAt - now : undefined;
   }
 
@@ -268,16 +308,22 @@ export class SagaRun {
     const { move } = entry;
     if (move?.kind === "end" || move?.kind === "free") {
       this.isDropped = true;
-      return this.#host.released(this);
+      return this.#host.released(this, entry);
     }
+    for (const act of this.#afterwards.splice(0)) act();
     for (const step of this.state.steps.values()) {
-      if (!isToExecute(step)) continue;
+      if (!isToExecute(step) || this.#isSettled(step)) continue;
       const isUndo = step.phase === "undoing";
       const mark = markOf(step, isUndo);
       if (this.executing.has(mark)) continue;
       this.executing.add(mark);
       this.#host.attempt(this, step, isUndo);
     }
+  }
+
+  /** Its attempt was over before this entry was written: what it came to is in the next one. */
+  #isSettled({ plan }: StepState): boolean {
+    return this.#events.some((event) => "step" in event && event.step === plan.name);
   }
 
   /** Comes back when the next wait is over. */
@@ -288,14 +334,20 @@ export class SagaRun {
   }
 
   #isOverdue(now: number): boolean {
-    const { deadlineAt, state } = this;
-    return (
-      deadlineAt !== undefined &&
-      deadlineAt <= now &&
-      state.status === "RUNNING" &&
-      state.cancel === undefined
-    );
+    return this.#isDeadlineAhead && this.deadlineAt !== undefined && this.deadlineAt <= now;
   }
+
+  /** It has a deadline that is still to change something. */
+  get #isDeadlineAhead(): boolean {
+    const { deadlineAt, state } = this;
+    return deadlineAt !== undefined && state.status === "RUNNING" && state.cancel === undefined;
+  }
+}
+
+/** What came for a saga from others. */
+interface Signal {
+  readonly id: number;
+  readonly body: SignalBody;
 }
 
 /** It has begun, and someone in this process must be at it. */

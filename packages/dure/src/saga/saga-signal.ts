@@ -5,6 +5,7 @@ import type { StepAction } from "./saga-definition.ts";
 import { isAtPivot, owedSteps } from "./saga-decision.ts";
 import type { SagaCommandKind, SagaEvent } from "./saga-event.ts";
 import { isAtRest } from "./saga-event.ts";
+import { waitingSteps } from "./saga-state.ts";
 import type { SagaState } from "./saga-state.ts";
 
 /** What an operator, or the saga's own service, asks of a saga. */
@@ -20,6 +21,8 @@ export interface SagaCommand {
   readonly result?: unknown;
   /** Of `resolve`. */
   readonly as?: "COMPLETED" | "COMPENSATED";
+  /** Of `retry`, where it waits for a time: moves it there, in milliseconds since the epoch. Left out: at once. */
+  readonly at?: number;
 }
 
 /** The answer to a command that a step, or its compensation, sent by message. */
@@ -56,6 +59,7 @@ export function answerSignal(
       ...(body.step === undefined ? {} : { step: body.step }),
       ...(body.result === undefined ? {} : { result: body.result }),
       ...(body.as === undefined ? {} : { as: body.as }),
+      ...(body.at === undefined ? {} : { at: body.at }),
     },
   ];
 }
@@ -108,7 +112,10 @@ export function refusalOf(state: SagaState, command: SagaCommand): string | unde
       if (isParked) return `it is ${status}`;
       return isAtPivot(state) ? "its pivot has begun" : undefined;
     case "retry":
-      return isParked ? undefined : `it is ${status}, not parked`;
+      if (isParked) return command.at === undefined ? undefined : `it is ${status}: no timer runs`;
+      return waitingSteps(state).length > 0
+        ? undefined
+        : `it is ${status}, not parked, and none of its steps waits for a time`;
     case "compensate":
       if (status === "COMPENSATING") return undefined;
       if (status === "RUNNING") return isAtPivot(state) ? "its pivot has begun" : undefined;

@@ -71,6 +71,11 @@ export function copyState(state: SagaState): SagaState {
   return { ...state, steps, results: { ...state.results }, choices: new Map(state.choices) };
 }
 
+/** The results as a definition's code gets them: its own, whatever it does to them. */
+export function resultsOf(state: SagaState): Readonly<Record<string, unknown>> {
+  return Object.freeze({ ...state.results });
+}
+
 /** The steps of a definition by name, those of all branches included. */
 export function stepsOf(definition: AnySagaDefinition): ReadonlyMap<string, StepPlan> {
   const steps = new Map<string, StepPlan>();
@@ -234,7 +239,9 @@ function command(state: SagaState, event: Extract<SagaEvent, { type: "commanded"
       state.status = "COMPENSATING";
       return;
     case "retry":
-      return retry(state);
+      if (state.status !== "RUNNING" && state.status !== "COMPENSATING") return retry(state);
+      for (const step of waitingSteps(state)) step.retryAt = event.at ?? 0;
+      return;
     case "skip": {
       const step = stepOf(state, event.step ?? "");
       if (state.status === "FAILED") {
@@ -252,6 +259,11 @@ function command(state: SagaState, event: Extract<SagaEvent, { type: "commanded"
     case "resolve":
       state.status = event.as ?? "COMPLETED";
   }
+}
+
+/** The steps that wait for their next attempt, or for the answer to a command. */
+export function waitingSteps({ steps }: SagaState): readonly StepState[] {
+  return [...steps.values()].filter(({ retryAt }) => retryAt !== undefined);
 }
 
 /** All attempts are given again to what failed for good. */

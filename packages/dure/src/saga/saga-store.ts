@@ -15,7 +15,7 @@ export interface SagaStart {
 
 /**
  * What becomes of a saga with an entry. `end`: nothing more happens to it. `free`: no process drives it
- * until `wakeInMs` have passed, its deadline has come, or a signal for it; undefined: until a signal alone.
+ * until `wakeInMs` have passed or a signal for it has come; undefined: until a signal alone.
  */
 export type SagaMove =
   | { readonly kind: "stay"; readonly status: SagaStatus }
@@ -23,7 +23,7 @@ export type SagaMove =
   | {
       readonly kind: "free";
       readonly status: SagaStatus | undefined;
-      readonly wakeInMs: number | "deadline" | undefined;
+      readonly wakeInMs: number | undefined;
     };
 
 /** The next entry of one saga's journal. */

@@ -8,6 +8,9 @@ import { asStored } from "./attempt-execution.ts";
 import type { AnySagaDefinition, SagaDefinition } from "./saga-definition.ts";
 import type { SagaEngine } from "./saga-engine.ts";
 import type { SagaOutcome } from "./saga-outcomes.ts";
+import { sagaNotFound } from "./saga-outcomes.ts";
+import { cancelSaga } from "./saga-cancel.ts";
+import type { CancelOutcome, CancelSagaOptions } from "./saga-cancel.ts";
 import { planKey } from "./saga-plans.ts";
 import type { SagaPlan } from "./saga-decision.ts";
 import type { SagaStart, SagaStore } from "./saga-store.ts";
@@ -59,6 +62,14 @@ export interface Sagas {
    * @throws SAGA_NOT_FOUND
    */
   outcome(sagaId: string, options?: { readonly signal?: AbortSignal }): Promise<SagaOutcome>;
+  /**
+   * Asks for a saga to be undone, while its pivot has not begun: what is under way is finished first. Twice is
+   * once. When the promise has resolved, or `tx` has committed, the request is durable and whoever drives
+   * the saga takes it, in the order of what comes in; the answer says what the journal allowed when it was
+   * asked, the saga's outcome what came of it.
+   * @throws SAGA_NOT_FOUND
+   */
+  cancel(sagaId: string, options: CancelSagaOptions): Promise<CancelOutcome>;
 }
 
 /** What starting needs. */
@@ -76,7 +87,8 @@ export interface SagaParts {
   readonly afterCommit: (tx: TransactionHandle, callBack: () => void) => void;
 }
 
-const idPattern = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
+/** What the id of a saga may be. */
+export const sagaIdPattern: RegExp = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
 /** As often a start is tried while its process joins anew. */
 const attemptsMax = 5;
 
@@ -95,15 +107,18 @@ export function createSagas(parts: SagaParts): Sagas {
       const plan = parts.plans.get(planKey(definition.name, definition.version));
       if (plan?.definition !== definition) throw notRegistered(definition);
       const sagaId = options.id ?? `SAGA-${newUlid(parts.clock)}`;
-      if (!idPattern.test(sagaId)) throw invalidId(sagaId);
+      if (!sagaIdPattern.test(sagaId)) throw invalidId(sagaId);
       const value = await checkedInput(definition, input);
       const start: SagaStart = {
         sagaId,
         definition: definition.name,
         version: definition.version,
-        businessKey: definition.businessKey?.(value as never),
+        businessKey: checkedKey(definition, value),
         input: JSON.stringify(value),
-        traceparent: options.traceparent,
+        // Whoever called may have sent anything.
+        traceparent: /^[!-~]{1,128}$/.test(options.traceparent ?? "")
+          ? options.traceparent
+          : undefined,
         deadlineMs: definition.deadlineMs,
       };
       const isNew = await begin(parts, plan, start, value, options.tx);
@@ -119,15 +134,20 @@ export function createSagas(parts: SagaParts): Sagas {
       if (known.length === 0) throw sagaNotFound(sagaId);
       return outcome(sagaId, options);
     },
+    cancel: (sagaId, options) =>
+      cancelSaga(
+        {
+          store: parts.store,
+          plans: parts.plans,
+          onSignal(tx) {
+            if (tx === undefined) parts.engine.wake();
+            else parts.afterCommit(tx, () => parts.engine.wake());
+          },
+        },
+        sagaId,
+        options,
+      ),
   };
-}
-
-/** The error of a saga that is not there. */
-export function sagaNotFound(sagaId: string): DureError {
-  return new DureError(
-    "SAGA_NOT_FOUND",
-    `there is no saga ${sagaId}; one that ended long ago is not kept`,
-  );
 }
 
 async function begin(
@@ -192,8 +212,18 @@ async function checkedInput(definition: AnySagaDefinition, input: unknown): Prom
       `the input of saga "${name}" version ${version} does not fit its schema: ${describeIssues(result.issues)}`,
     );
   }
+  return storable(`the input of saga "${name}"`, result.value) ?? null;
+}
+
+function checkedKey({ name, businessKey }: AnySagaDefinition, input: unknown): string | undefined {
+  const key: unknown = businessKey?.(input as never);
+  if (key === undefined) return undefined;
+  return String(storable(`the key of saga "${name}"`, key));
+}
+
+function storable(what: string, value: unknown): unknown {
   try {
-    return asStored(`the input of saga "${name}"`, result.value) ?? null;
+    return asStored(what, value);
   } catch (error) {
     if (!isDureError(error)) throw error;
     throw new DureError("SAGA_INPUT_INVALID", error.message, { cause: error });

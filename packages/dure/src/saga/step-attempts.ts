@@ -6,6 +6,7 @@ import { asStored, failureOf, outcomeOfError, withinTime } from "./attempt-execu
 import type { AttemptOutcome } from "./saga-attempt.ts";
 import type { CompensationContext, StepAction, StepContext } from "./saga-definition.ts";
 import type { Announcement, SagaRun } from "./saga-run.ts";
+import { resultsOf } from "./saga-state.ts";
 import type { StepState } from "./saga-state.ts";
 import type { JournalEntry } from "./saga-store.ts";
 
@@ -28,6 +29,8 @@ export interface AttemptParts {
     entry: JournalEntry,
     events: readonly Announcement[],
   ) => Promise<readonly Statement[]>;
+  /** Events have been written to the outbox. */
+  readonly onAnnounced: () => void;
   readonly leaseMs: number;
 }
 
@@ -49,17 +52,21 @@ export async function makeAttempt(
     StepContext & CompensationContext
   >;
   const timeoutMs = compensation?.timeoutMs ?? plan.timeoutMs;
-  const what = `the result of step "${plan.name}" of saga ${run.sagaId}`;
+  // What a compensation returns is read by nobody: it need not be storable.
+  const kept = (result: unknown): unknown =>
+    isUndo
+      ? undefined
+      : asStored(`the result of step "${plan.name}" of saga ${run.sagaId}`, result);
   const isUnknown = action.kind === "run";
   try {
     const outcome = await withinTime<AttemptOutcome>(timeoutMs, signal, async (attempt) => {
       const context = contextOf(run, step, isUndo, () => attempt.signal());
       if (action.kind === "run") {
-        return { kind: "done", result: asStored(what, await action.run(context)) };
+        return { kind: "done", result: kept(await action.run(context)) };
       }
       if (action.kind === "local") {
         const work = async (tx: ServiceTransaction): Promise<unknown> => {
-          const result = asStored(what, await action.run(withTransaction(context, tx)));
+          const result = kept(await action.run(withTransaction(context, tx)));
           attempt.hold();
           return result;
         };
@@ -103,6 +110,7 @@ async function runLocal(
         writing = run.writeWith(step, isUndo, { kind: "done", result }, async (entry, events) => {
           statements.resolve(await parts.statementsOf(entry, events));
           await committed.promise;
+          if (events.length > 0) parts.onAnnounced();
         });
         writing.catch(statements.reject);
         return statements.promise;
@@ -139,7 +147,7 @@ function contextOf(
   const key = isUndo ? `${sagaId}-${plan.compensation?.keySuffix ?? ""}` : forwardKey;
   return {
     input: run.state.input,
-    results: run.state.results,
+    results: resultsOf(run.state),
     result: step.result,
     // Known from the turn on, and read by compensations only.
     reason: run.state.reason ?? { code: "UNKNOWN", error: "" },

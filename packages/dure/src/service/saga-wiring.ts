@@ -6,18 +6,21 @@ import type { Statement, TransactionHandle } from "../core/transaction.ts";
 import type { ReceivedMessage } from "../inbox/inbox.ts";
 import type { OutboxStore } from "../outbox/outbox-store.ts";
 import { prepareEvent } from "../outbox/outbox.ts";
+import { failureOf } from "../saga/attempt-execution.ts";
 import { owedSteps } from "../saga/saga-decision.ts";
 import type { AnySagaDefinition } from "../saga/saga-definition.ts";
 import { SagaParked } from "../saga/saga-alert.ts";
 import { SagaEngine } from "../saga/saga-engine.ts";
 import type { SagaSettings } from "../saga/saga-engine.ts";
 import type { SagaEvent } from "../saga/saga-event.ts";
+import type { SagaOutcomes } from "../saga/saga-outcomes.ts";
 import { plansOf } from "../saga/saga-plans.ts";
-import { markOf } from "../saga/saga-run.ts";
 import type { Announcement, SagaRun } from "../saga/saga-run.ts";
 import type { SagaReply } from "../saga/saga-signal.ts";
 import { stepsOf } from "../saga/saga-state.ts";
 import type { SagaStore } from "../saga/saga-store.ts";
+import { createSagaControl } from "../admin/saga-control.ts";
+import type { SagaControl } from "../admin/saga-control.ts";
 import { createSagas } from "../saga/sagas.ts";
 import type { SagaParts, Sagas } from "../saga/sagas.ts";
 import { commandOf } from "../saga/step-attempts.ts";
@@ -42,8 +45,10 @@ interface WiringParts<Client> {
 
 /** The sagas of a service: their engine, if it has any definitions, and the handlers of the answers to their commands. */
 export function wireSagas<Client>(parts: WiringParts<Client>): {
-  readonly sagas: Sagas;
+  readonly sagas: Sagas & SagaControl;
   readonly engine: SagaEngine | undefined;
+  /** Those who wait for ends: the engine tells them when it stops; without one the service does. */
+  readonly outcomes: SagaOutcomes;
   readonly handlers: readonly ReplyHandler[];
 } {
   const { options, settings, clock, logger, isRunning, run, afterCommit, onWritten } = parts;
@@ -61,11 +66,11 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
     transaction: (work, last, runOptions) => run(work, { last, options: runOptions }),
     runStatements: (statements) => store.transactions.runStatements(statements),
     prepareEvents: write,
-    announce: createAnnouncer(logger),
+    announce: createAnnouncer(logger, clock),
     onAnnounced: onWritten,
   });
   const transaction: SagaParts["transaction"] = (work) => run(work, {});
-  const sagas = createSagas({
+  const started = createSagas({
     store: store.sagas,
     engine,
     plans,
@@ -74,23 +79,35 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
     transaction,
     afterCommit,
   });
+  const onCommand = (): void => engine.wake();
+  // Canceling is the service's own here: it may ride in a transaction, and its answers are outcomes.
+  const sagas = {
+    ...createSagaControl({ store: store.admin.sagas, plans, onCommand }),
+    ...started,
+  };
   const handlers = replyHandlers(definitions, {
     store: store.sagas,
     onReply: (tx) => afterCommit(tx, () => engine.wake()),
   });
-  return { sagas, engine: definitions.length === 0 ? undefined : engine, handlers };
+  return {
+    sagas,
+    engine: definitions.length === 0 ? undefined : engine,
+    outcomes: engine.outcomes,
+    handlers,
+  };
 }
 
 /** What the engine says outside with an entry: commands by message, and that a saga was parked. */
 export function createAnnouncer(
   logger: Logger,
+  clock: Clock,
 ): (run: SagaRun, events: readonly SagaEvent[]) => readonly Announcement[] {
   return (run, events) => {
     const announced: Announcement[] = [];
     for (const event of events) {
       if (event.type === "parked") announced.push(parked(run, event, logger));
       else if (event.type === "begun" || event.type === "undo-begun") {
-        announced.push(...commanded(run, event));
+        announced.push(...commanded(run, event, clock));
       }
     }
     return announced;
@@ -123,27 +140,36 @@ function parked(
 function commanded(
   run: SagaRun,
   event: Extract<SagaEvent, { type: "begun" | "undo-begun" }>,
+  clock: Clock,
 ): readonly Announcement[] {
   const isUndo = event.type === "undo-begun";
   const step = run.state.steps.get(event.step);
   const action = isUndo ? step?.plan.compensation?.action : step?.plan.action;
   if (step === undefined || action?.kind !== "message") return [];
-  const command = commandOf(run, step, isUndo);
+  const command = checked(commandOf(run, step, isUndo), clock);
   if ("failure" in command) {
-    // It keeps the saga here until the failure is written.
-    run.executing.add(markOf(step, isUndo));
-    queueMicrotask(() =>
-      run.settle(step, isUndo, {
-        kind: "failed",
-        ...command.failure,
-        isUnknown: false,
-        isFinal: true,
-      }),
-    );
+    run.failAfterwards(step, isUndo, {
+      kind: "failed",
+      ...command.failure,
+      isUnknown: false,
+      isFinal: true,
+    });
     return [];
   }
   const correlationId = `${isUndo ? "undo" : "do"}/${event.step}/${event.attempt}/${run.sagaId}`;
   return [{ event: command.event, correlationId }];
+}
+
+/** A command that does not fit its schema would stop the entry that it is to be written with, for ever. */
+function checked(command: ReturnType<typeof commandOf>, clock: Clock): typeof command {
+  if ("failure" in command) return command;
+  try {
+    const prepared = prepareEvent(command.event, undefined, clock);
+    if (prepared instanceof Promise) prepared.catch(() => undefined);
+    return command;
+  } catch (error) {
+    return { failure: failureOf(error) };
+  }
 }
 
 /** The announcements as the statement that writes them to the outbox. */
