@@ -280,6 +280,21 @@ describe("canceling", () => {
     expect(refunds[0]?.body).toMatchObject({ amount: 1100, reason: "CANCELED_BY_USER" });
   });
 
+  test("40 times at once needs no more connections than there are", async () => {
+    let isReleased = false;
+    world.participants.answers.set("payment-authorize", () =>
+      isReleased ? undefined : problem(503, "PROVIDER_THROTTLED"),
+    );
+    const { orderId } = await place("two-phase");
+    const isAsked = () =>
+      world.participants.stepsOf(orderId).some(({ step }) => step === "payment-authorize");
+    await waitFor(isAsked, { what: "the payment" });
+    const answers = await Promise.all(Array.from({ length: 40 }, () => cancel(orderId)));
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([202]));
+    isReleased = true;
+    await ends(orderId, "CANCELED");
+  });
+
   test("is for the owner, merchants and operators; to others the order is not there", async () => {
     const { orderId } = await place("two-phase");
     const path = `/orders/${orderId}/cancel`;
