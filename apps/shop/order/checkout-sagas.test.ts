@@ -43,7 +43,8 @@ const historyOf = ({ history }: OrderView) => history.map((entry) => entry.statu
 
 async function sagaStatus(sagaId: string): Promise<unknown> {
   const text = "select status from dure.saga_instance where saga_id = $1";
-  return (await world.database.pool.query(text, [sagaId])).rows[0]?.status;
+  const { rows } = await world.database.pool.query<{ status: string }>(text, [sagaId]);
+  return rows[0]?.status;
 }
 
 test.each<[Flow, readonly string[]]>([
@@ -209,13 +210,14 @@ describe("canceling", () => {
     const captured = keysOf(orderId, sagaId).includes("payment-capture");
     // Past the pivot the order is completed first, and then undone by a saga of its own.
     expect(historyOf(order).includes("COMPLETED")).toBe(captured);
-    const { rows } = await world.database.pool.query(
+    const { rows } = await world.database.pool.query<{ saga_id: string | null }>(
       "select saga_id from order_cancellations where order_id = $1",
       [orderId],
     );
     const suffixes = ["delivery-stop", "payment-refund", "inventory-restock"];
+    const undoing = rows[0]?.saga_id ?? "none";
     for (const suffix of captured ? suffixes : []) {
-      expect(asked).toContain(`${rows[0]?.saga_id}-${suffix}`);
+      expect(asked).toContain(`${undoing}-${suffix}`);
     }
     expect(asked.has(`${sagaId}-inventory-cancel`)).toBe(!captured);
     const statuses = captured ? ["COMPLETED"] : ["COMPENSATED"];
@@ -276,6 +278,21 @@ describe("canceling", () => {
     const refunds = world.participants.stepsOf(orderId).filter((x) => x.step === "payment-refund");
     expect(refunds).toHaveLength(1);
     expect(refunds[0]?.body).toMatchObject({ amount: 1100, reason: "CANCELED_BY_USER" });
+  });
+
+  test("40 times at once needs no more connections than there are", async () => {
+    let isReleased = false;
+    world.participants.answers.set("payment-authorize", () =>
+      isReleased ? undefined : problem(503, "PROVIDER_THROTTLED"),
+    );
+    const { orderId } = await place("two-phase");
+    const isAsked = () =>
+      world.participants.stepsOf(orderId).some(({ step }) => step === "payment-authorize");
+    await waitFor(isAsked, { what: "the payment" });
+    const answers = await Promise.all(Array.from({ length: 40 }, () => cancel(orderId)));
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([202]));
+    isReleased = true;
+    await ends(orderId, "CANCELED");
   });
 
   test("is for the owner, merchants and operators; to others the order is not there", async () => {

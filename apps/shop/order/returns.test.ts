@@ -61,10 +61,11 @@ test("the newest purchase comes first, the last line first; each order has its o
   const items = (...quantities: readonly number[]) =>
     quantities.map((quantity) => ({ productId: "tea", quantity }));
   const [one, two] = [older, newer].toSorted();
-  const { rows } = await world.database.pool.query("select saga_id from returns where id = $1", [
-    view.returnId,
-  ]);
-  const sagaId = String(rows[0]?.saga_id);
+  const { rows } = await world.database.pool.query<{ saga_id: string }>(
+    "select saga_id from returns where id = $1",
+    [view.returnId],
+  );
+  const sagaId = rows[0]?.saga_id ?? "";
   expect([...asked(one ?? ""), ...asked(two ?? "")].map(({ key }) => key)).toEqual([
     `${sagaId}-payment-refund`,
     `${sagaId}-inventory-restock`,
@@ -95,8 +96,9 @@ test("of 12 returns at once no more are accepted than pieces were bought", async
   const userId = newName("user");
   await Promise.all([buys(userId), buys(userId)]);
   const answers = await Promise.all(Array.from({ length: 12 }, () => giveBack(userId, teas(1))));
-  const statuses = answers.map(({ status }) => status).sort();
-  expect(statuses).toEqual([...Array(6).fill(201), ...Array(6).fill(422)]);
+  const accepted = answers.filter(({ status }) => status === 201);
+  const refused = answers.filter(({ status }) => status === 422);
+  expect([accepted.length, refused.length]).toEqual([6, 6]);
   const refunds = answers.map(({ body }) => (body as { refund?: number }).refund ?? 0);
   expect(refunds.reduce((sum, refund) => sum + refund)).toBe(800);
 });

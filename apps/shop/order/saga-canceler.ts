@@ -11,7 +11,8 @@ export interface SagaCancellation {
 
 /**
  * Tells a saga to turn back, if and only if the transaction commits. Past its pivot, and at its end, it
- * does not listen. To be replaced by `dure.sagas.cancel` as soon as the library has it.
+ * does not listen. As `dure.sagas.cancel`, which reads the journal on a second connection first: while
+ * duplicates of the request hold the pool's connections and wait for this one, it would get none.
  */
 export function createSagaCanceler(
   pool: Pool,
