@@ -1,5 +1,12 @@
 import { createDure } from "dure";
-import type { AnyEventDefinition, Dure, DureStatus, Logger as DureLogger, OrderCounts } from "dure";
+import type {
+  AnyEventDefinition,
+  DrivenSagas,
+  Dure,
+  DureStatus,
+  Logger as DureLogger,
+  OrderCounts,
+} from "dure";
 import { migrate, postgresStore, postgresTransport } from "dure/postgres";
 import type { Pool, PoolClient } from "pg";
 import type { Logger } from "pino";
@@ -19,6 +26,8 @@ export interface MessagingOptions {
   /** Every event that the shop knows. */
   readonly contracts: readonly AnyEventDefinition[];
   readonly logger: Logger;
+  /** The sagas that this service drives. */
+  readonly sagas?: DrivenSagas;
   /** Closes what is opened here, in reverse order. */
   readonly resources: AsyncDisposableStack;
 }
@@ -50,6 +59,7 @@ export async function createMessaging(options: MessagingOptions): Promise<Servic
     transport,
     contracts: options.contracts,
     consumer: { concurrency: 3 },
+    ...(options.sagas === undefined ? {} : { sagas: options.sagas }),
     logger,
   });
   resources.defer(async () => {

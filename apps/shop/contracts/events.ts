@@ -1,4 +1,4 @@
-import { event } from "dure";
+import { event, SagaParked } from "dure";
 import type { AnyEventDefinition } from "dure";
 import { z } from "zod";
 
@@ -145,4 +145,6 @@ export const shopEvents: readonly AnyEventDefinition[] = [
   StockChanged,
   DeliveryStarted,
   DeliveryFailed,
+  // The library's own, of sagas that wait for a person.
+  SagaParked,
 ];

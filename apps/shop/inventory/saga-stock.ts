@@ -67,7 +67,11 @@ export async function releaseExpired(
   return held.every((row) => row.isExpired) ? release(tx, owner, held) : [];
 }
 
-/** Sold becomes available, all of it or nothing. Undefined: the order has less. */
+/**
+ * Sold becomes available, all of it or nothing. Undefined: the order has less.
+ *
+ * @throws ProblemError VERSION_CONFLICT while pieces of the order wait to be confirmed
+ */
 export async function restock(
   tx: TransactionHandle,
   orderId: string,
@@ -79,7 +83,14 @@ export async function restock(
   const { rows } = await tx.query(sql.readSold, [orderId, productIds]);
   const sold = rows.map((row) => ({ ...heldFrom(row), id: String(row["id"]) }));
   const shares = spreadRestock(sold, wanted);
-  if (shares === undefined) return undefined;
+  if (shares === undefined) {
+    const reserved = await tx.query(sql.hasReserved, [orderId]);
+    // Thrown, so that it is not remembered: a choreographed order is COMPLETED before that is heard here.
+    if (reserved.rows[0]?.["found"] === true) {
+      throw new ProblemError("VERSION_CONFLICT", "Pieces of the order are not confirmed yet.");
+    }
+    return undefined;
+  }
   const columns = [shares.map((share) => share.id), shares.map((share) => share.quantity)];
   await tx.query(sql.addRestocked, columns);
   return moveAll(tx, stockSql.moveSoldToAvailable, wanted);

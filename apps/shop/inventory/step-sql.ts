@@ -42,6 +42,13 @@ select id, product_id, quantity, status, restocked_quantity, false as is_expired
 from stock_reservations
 where order_id = $1 and status = 'CONFIRMED' and product_id = any($2::text[]) order by id`;
 
+/** Whether pieces of an order are set aside, and may still be sold. */
+export const hasReserved = `
+/* inventory:step.has-reserved */
+select exists (
+  select from stock_reservations where order_id = $1 and status = 'RESERVED'
+) as found`;
+
 /** Notes which pieces came back. */
 export const addRestocked = `
 /* inventory:step.restocked */

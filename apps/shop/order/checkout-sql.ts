@@ -1,8 +1,11 @@
-/** Holds the order for this transaction: two events of one order take turns. */
+/**
+ * Holds the order for this transaction: two events of one order take turns. Rows that refer to the
+ * order may be added meanwhile.
+ */
 export const lockOrder = `
 /* order:checkout.lock */
 select id, user_id, amount, currency, mode, status, stage, reason, saga_id
-from orders where id = $1 for update`;
+from orders where id = $1 for no key update`;
 
 /** Keeps what was heard; no row comes back when it was heard before. */
 export const insertEvent = `
@@ -25,6 +28,38 @@ update orders set status = $2, stage = $3, reason = $4, version = version + 1,
   updated_at = clock_timestamp()
 where id = $1 and status = any($5)
 returning version`;
+
+/** An orchestrated checkout has come that far ($2); a stage that was reached before stays. */
+export const advanceOrder = `
+/* order:order.advance */
+with moved as (
+  update orders set status = 'PROCESSING', stage = $2, version = version + 1,
+    updated_at = clock_timestamp()
+  where id = $1 and status in ('PENDING', 'PROCESSING', 'NEEDS_ATTENTION') and stage = any($3)
+  returning id, status, stage, reason
+)
+insert into order_status_history (order_id, status, stage, reason)
+select id, status, stage, reason from moved`;
+
+/** An orchestrated checkout is being undone; an order that is known to be stays. */
+export const beginCanceling = `
+/* order:order.canceling */
+with moved as (
+  update orders set status = 'CANCELING', reason = $2, version = version + 1,
+    updated_at = clock_timestamp()
+  where id = $1 and status in ('PENDING', 'PROCESSING', 'NEEDS_ATTENTION')
+  returning id, status, stage, reason
+)
+insert into order_status_history (order_id, status, stage, reason)
+select id, status, stage, reason from moved`;
+
+/** Some orders that no saga has taken up for a while ($1). */
+export const listUnbegun = `
+/* order:order.unbegun */
+select id, saga_id from orders
+where status = 'PENDING' and mode = 'orchestration'
+  and created_at < clock_timestamp() - make_interval(secs => $1::float8 / 1000)
+order by created_at limit $2`;
 
 /** Follows the order, and gives the next step its time ($4) from now on. */
 export const progressSaga = `

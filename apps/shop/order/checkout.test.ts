@@ -101,7 +101,9 @@ describe("whatever the order of arrival, the order ends the same", () => {
     for (const [type, reason] of [...arrival, ...arrival.slice(0, 1)]) {
       const event = { type, messageId: `${type}-${orderId}`, at: "2026-01-01T00:00:00Z", orderId };
       const heard = { ...event, details: {}, ...(reason === undefined ? {} : { reason }) };
-      await dure.transaction((tx) => hear(tx, heard, { deadlineMs: 60_000, logger }));
+      const onCompleted = async () => undefined;
+      const options = { deadlineMs: 60_000, logger, onCompleted };
+      await dure.transaction((tx) => hear(tx, heard, options));
     }
     const arrived = arrival.map(([type]) => type).join(" ");
     const view = await world.read(orderId);

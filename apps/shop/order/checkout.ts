@@ -1,19 +1,12 @@
 import { PermanentError } from "dure";
-import type { ServiceTransaction } from "dure";
-import type { PoolClient } from "pg";
 import type { Logger } from "pino";
-import { OrderCanceled, OrderCompleted } from "../contracts/events.ts";
-import type {
-  CancelReason,
-  CheckoutMode,
-  OrderStage,
-  OrderStatus,
-} from "../contracts/http/orders.ts";
-import { furtherStage, isFinal, pathTo, predecessorsOf, standingOf } from "./domain.ts";
+import type { CancelReason, OrderStatus } from "../contracts/http/orders.ts";
+import { furtherStage, isFinal, pathTo, standingOf } from "./domain.ts";
 import type { Standing } from "./domain.ts";
 import type { FlowEvent, FlowFacts } from "./flow.ts";
 import * as sql from "./checkout-sql.ts";
-import { insertHistory } from "./order-sql.ts";
+import { lockOrder, moveOrder } from "./order-moves.ts";
+import type { LockedOrder, OrderTransaction } from "./order-moves.ts";
 
 /** An event of another service about a checkout. */
 export interface HeardEvent {
@@ -31,6 +24,8 @@ export interface HeardEvent {
 export interface CheckoutOptions {
   readonly deadlineMs: number;
   readonly logger: Logger;
+  /** In the transaction that completes an order: somebody may have wanted it canceled meanwhile. */
+  readonly onCompleted: (tx: OrderTransaction, order: LockedOrder) => Promise<void>;
 }
 
 /**
@@ -39,12 +34,11 @@ export interface CheckoutOptions {
  *
  * @throws PermanentError for an order that does not exist: no service can have heard of it
  */
-export async function hear(
-  tx: ServiceTransaction<PoolClient>,
-  event: HeardEvent,
-  options: CheckoutOptions,
-): Promise<void> {
+export async function hear(tx: Tx, event: HeardEvent, options: CheckoutOptions): Promise<void> {
   const order = await lockOrder(tx, event.orderId);
+  if (order === undefined) throw new PermanentError(`there is no order ${event.orderId}`);
+  // Its saga knows from the answers to its own calls.
+  if (order.mode === "orchestration") return;
   const { rowCount } = await tx.client.query(sql.insertEvent, [
     order.saga_id,
     event.type,
@@ -61,53 +55,29 @@ export async function hear(
     options.logger.warn({ ...facts, event: event.type }, "illegal transition refused");
     return;
   }
-  const moved = await moveOrder(tx, order, standing, path);
-  if (moved !== undefined) emitEnd(tx, moved);
+  const moved = await moveTo(tx, order, standing, path);
+  if (moved?.status === "COMPLETED") await options.onCompleted(tx, moved);
   await progressSaga(tx, order.saga_id, standing, options.deadlineMs);
 }
 
-type Tx = ServiceTransaction<PoolClient>;
-
-async function lockOrder(tx: Tx, orderId: string): Promise<OrderRow> {
-  const { rows } = await tx.client.query<OrderRow>(sql.lockOrder, [orderId]);
-  const [order] = rows;
-  if (order === undefined) throw new PermanentError(`there is no order ${orderId}`);
-  return order;
-}
+type Tx = OrderTransaction;
 
 async function readFacts(tx: Tx, sagaId: string): Promise<FlowFacts> {
   const { rows } = await tx.client.query<FactRow>(sql.listEvents, [sagaId]);
   return new Map(rows.map((row) => [row.type, row.reason ?? undefined]));
 }
 
-/** Walks the path, each step guarded and in the history. Returns the order if anything changed. */
-async function moveOrder(
+/** Moves the order to where it stands. Returns it if anything changed. */
+async function moveTo(
   tx: Tx,
-  order: OrderRow,
+  order: LockedOrder,
   standing: Standing,
   path: readonly OrderStatus[],
-): Promise<OrderRow | undefined> {
+): Promise<LockedOrder | undefined> {
   const stage = furtherStage(order.mode, order.stage, standing.stage);
   const reason = order.reason ?? standing.reason ?? null;
   if (path.length === 0 && stage === order.stage && reason === order.reason) return undefined;
-  let moved: OrderRow = { ...order, stage, reason };
-  for (const status of path.length === 0 ? [order.status] : path) {
-    const from = status === order.status ? [status] : predecessorsOf(status);
-    const values = [order.id, status, stage, reason];
-    const { rowCount } = await tx.client.query(sql.moveOrder, [...values, from]);
-    // The row is locked and the path legal; if it fails, nothing of this transaction may stay.
-    if (rowCount !== 1) throw new Error(`order ${order.id} cannot go to ${status}`);
-    await tx.client.query(insertHistory, values);
-    moved = { ...moved, status };
-  }
-  return moved;
-}
-
-function emitEnd(tx: Tx, order: OrderRow): void {
-  const { id: orderId, saga_id: sagaId, user_id: userId, currency, reason } = order;
-  const data = { orderId, sagaId, userId, amount: Number(order.amount), currency };
-  if (order.status === "COMPLETED") tx.emit(OrderCompleted, data);
-  if (order.status === "CANCELED" && reason !== null) tx.emit(OrderCanceled, { ...data, reason });
+  return moveOrder(tx, order, { path, stage, reason });
 }
 
 async function progressSaga(
@@ -128,18 +98,6 @@ const sagaStates: Readonly<Record<OrderStatus, string>> = {
   CANCELED: "COMPENSATED",
   NEEDS_ATTENTION: "COMPENSATING",
 };
-
-interface OrderRow {
-  readonly id: string;
-  readonly user_id: string;
-  readonly amount: string;
-  readonly currency: string;
-  readonly mode: CheckoutMode;
-  readonly status: OrderStatus;
-  readonly stage: OrderStage;
-  readonly reason: CancelReason | null;
-  readonly saga_id: string;
-}
 
 interface FactRow {
   readonly type: FlowEvent;

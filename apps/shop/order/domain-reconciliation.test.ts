@@ -41,6 +41,30 @@ describe("a completed order", () => {
     expect(kinds(completed, peers())).toEqual([]);
   });
 
+  test("agrees when a part, or all of it, came back and was refunded", () => {
+    const part: FinalOrder = { status: "COMPLETED", amount: 200, pieces: linesOf([["b", 1]]) };
+    const left = {
+      payments: new Map([["O", { status: "COMPLETED", paid: 200 }]]),
+      nets: new Map([["O", 200]]),
+      reservations: new Map([["O", ["CONFIRMED\t1\tb"]]]),
+    };
+    expect(kinds(part, peers(left))).toEqual([]);
+    expect(kinds(part, peers())).toEqual(["payment-amount", "provider-net", "reservations"]);
+    const nothing: FinalOrder = { status: "COMPLETED", amount: 0, pieces: "" };
+    const gone = {
+      payments: new Map([["O", { status: "REFUNDED", paid: 0 }]]),
+      nets: new Map([["O", 0]]),
+      reservations: new Map([["O", []]]),
+    };
+    expect(kinds(nothing, peers(gone))).toEqual([]);
+    expect(kinds(nothing, peers(left))).toEqual([
+      "payment-status",
+      "payment-amount",
+      "provider-net",
+      "reservations",
+    ]);
+  });
+
   test("each service that has another story is named", () => {
     expect(kinds(completed, empty)).toEqual([
       "payment-status",

@@ -4,14 +4,16 @@ import type { Disagreement } from "../contracts/http/reconciliation.ts";
 /** A final order as the order service has it. */
 export interface FinalOrder {
   readonly status: Extract<OrderStatus, "COMPLETED" | "CANCELED">;
+  /** What was paid for the pieces that were not returned. */
   readonly amount: number;
-  /** Pieces per product over all lines: see `linesOf`. */
+  /** These pieces per product over all lines: see `linesOf`. */
   readonly pieces: string;
 }
 
 /** What payment says of one order. */
 export interface PaymentFacts {
   readonly status: string;
+  /** Captured and charged, less what went back. */
   readonly paid: number;
 }
 
@@ -20,7 +22,7 @@ export interface PeerFacts {
   readonly payments: ReadonlyMap<string, PaymentFacts>;
   /** What the customer paid in the end, by the provider's ledger. */
   readonly nets: ReadonlyMap<string, number>;
-  /** Reservations of an order, each as `STATUS<tab>quantity<tab>product`. */
+  /** Reservations of an order without what was restocked, as `STATUS<tab>quantity<tab>product`. */
   readonly reservations: ReadonlyMap<string, readonly string[]>;
   /** Status of an order's delivery; of several, joined by commas. */
   readonly deliveries: ReadonlyMap<string, string>;
@@ -37,11 +39,11 @@ export interface StockFacts {
 
 /** Pieces of one product in orders. */
 export interface ProductPieces {
-  /** In COMPLETED orders. */
+  /** In COMPLETED orders, without what was or is being returned. */
   readonly sold: number;
-  /** In orders that are not final. */
+  /** In orders that are not final, and in returns that are not. */
   readonly inFlight: number;
-  /** In all orders. */
+  /** In all orders, returned or not. */
   readonly total: number;
 }
 
@@ -63,7 +65,13 @@ export function compareOrder(id: string, order: FinalOrder, peers: PeerFacts): D
 function compareCompleted(id: string, order: FinalOrder, peers: PeerFacts): Disagreement[] {
   const payment = peers.payments.get(id);
   return [
-    ...differ("payment-status", id, "COMPLETED", payment?.status ?? null),
+    // When everything was returned, all the money went back.
+    ...differ(
+      "payment-status",
+      id,
+      order.amount === 0 ? "REFUNDED" : "COMPLETED",
+      payment?.status ?? null,
+    ),
     ...differ("payment-amount", id, order.amount, payment?.paid ?? null),
     ...differ("provider-net", id, order.amount, peers.nets.get(id) ?? 0),
     ...differ("delivery", id, "STARTED", peers.deliveries.get(id) ?? null),
@@ -96,7 +104,11 @@ function isConfirmed(pieces: string, reservations: readonly string[] | undefined
 
 /** The reservations that a completed order must have. */
 function confirmedOf(pieces: string): string {
-  return sorted(pieces.split("\n").map((line) => `CONFIRMED\t${line}`));
+  return sorted(eachLine(pieces).map((line) => `CONFIRMED\t${line}`));
+}
+
+function eachLine(pieces: string): readonly string[] {
+  return pieces === "" ? [] : pieces.split("\n");
 }
 
 function sorted(lines: readonly string[] = []): string {
@@ -127,7 +139,7 @@ export function unsettledPieces(
   const unsettled = new Map<string, number>();
   for (const [id, { status, pieces }] of orders) {
     if (status !== "COMPLETED" || isConfirmed(pieces, peers.reservations.get(id))) continue;
-    for (const line of pieces.split("\n")) {
+    for (const line of eachLine(pieces)) {
       const [quantity, productId = ""] = line.split("\t");
       unsettled.set(productId, (unsettled.get(productId) ?? 0) + Number(quantity));
     }
@@ -151,8 +163,9 @@ export interface PiecesAround {
 export function compareStock(stock: StockFacts, around: PiecesAround): Disagreement[] {
   const { productId: id, available, reserved, sold, adjusted } = stock;
   const { before, after, unsettled } = around;
-  const soldMin = before.sold - unsettled;
-  const soldMax = after.sold + after.inFlight;
+  // Orders are completed between the counts, and pieces of others are returned.
+  const soldMin = Math.min(before.sold, after.sold) - unsettled;
+  const soldMax = Math.max(before.sold + before.inFlight, after.sold + after.inFlight);
   const reservedMax = before.inFlight + after.total - before.total + unsettled;
   return [
     ...differ("stock-balance", id, adjusted, available + reserved + sold),

@@ -1,6 +1,16 @@
 import { describe, expect, test } from "vitest";
 import type { CancelReason } from "../contracts/http/orders.ts";
-import { amountOf, furtherStage, isLegal, pathTo, predecessorsOf, standingOf } from "./domain.ts";
+import {
+  amountOf,
+  cancelReasonOf,
+  furtherStage,
+  isLegal,
+  pathTo,
+  predecessorsOf,
+  stagesBefore,
+  standingOf,
+  wayTo,
+} from "./domain.ts";
 import type { FlowEvent } from "./flow.ts";
 import { permutationsOf } from "./testing/permutations.ts";
 
@@ -94,5 +104,43 @@ describe("where a checkout stands", () => {
         waitingFor: [],
       });
     }
+  });
+});
+
+describe("an order whose saga says how it ends", () => {
+  test.each([
+    ["PENDING", "COMPLETED", ["PROCESSING", "COMPLETED"]],
+    ["PROCESSING", "COMPLETED", ["COMPLETED"]],
+    ["NEEDS_ATTENTION", "COMPLETED", ["PROCESSING", "COMPLETED"]],
+    ["CANCELING", "COMPLETED", undefined],
+    ["PENDING", "CANCELED", ["CANCELING", "CANCELED"]],
+    ["PROCESSING", "CANCELED", ["CANCELING", "CANCELED"]],
+    ["CANCELING", "CANCELED", ["CANCELED"]],
+    ["NEEDS_ATTENTION", "CANCELED", ["CANCELING", "CANCELED"]],
+    ["COMPLETED", "CANCELED", undefined],
+    ["CANCELED", "CANCELED", []],
+  ] as const)("%s to %s", (from, end, path) => {
+    expect(wayTo(from, end)).toEqual(path);
+    const steps = (path ?? []).map((to, at) => [path?.[at - 1] ?? from, to] as const);
+    expect(steps.every(([one, other]) => isLegal(one, other))).toBe(true);
+  });
+
+  test.each([
+    [{ code: "OUT_OF_STOCK", step: "reserve-stock" }, "OUT_OF_STOCK"],
+    [{ code: "CANCELED_BY_USER" }, "CANCELED_BY_USER"],
+    // By an operator, who gives no reason of the shop.
+    [{ code: "CANCELED" }, "CANCELED_BY_USER"],
+    // The deadline.
+    [{ code: "TIMED_OUT" }, "TIMED_OUT"],
+    // The last answer that did not come.
+    [{ code: "TIMED_OUT", step: "authorize-payment" }, "PROVIDER_UNAVAILABLE"],
+    [{ code: "PROVIDER_THROTTLED", step: "charge-payment" }, "PROVIDER_UNAVAILABLE"],
+    [{ code: "UNREACHABLE", step: "reserve-stock" }, "TIMED_OUT"],
+  ])("%o is %s", (reason, word) => {
+    expect(cancelReasonOf({ error: "", ...reason })).toBe(word);
+  });
+
+  test("a stage is reached from the ones before it only", () => {
+    expect(stagesBefore("PAYMENT_AUTHORIZED")).toEqual(["ACCEPTED", "STOCK_RESERVED"]);
   });
 });

@@ -1,3 +1,4 @@
+import type { SagaReason } from "dure";
 import type {
   CancelReason,
   CheckoutMode,
@@ -5,6 +6,7 @@ import type {
   OrderStage,
   OrderStatus,
 } from "../contracts/http/orders.ts";
+import { cancelReasons } from "../contracts/events.ts";
 import { checkoutFlow, flowStages } from "./flow.ts";
 import type { FlowEvent, FlowFacts, FlowService } from "./flow.ts";
 
@@ -58,6 +60,21 @@ export function pathTo(from: OrderStatus, target: OrderStatus): readonly OrderSt
   return at < 0 || to < at ? undefined : forward.slice(at + 1, to + 1);
 }
 
+/**
+ * The statuses that an order passes to its end when its saga says so, without the first one; empty
+ * when it is there already, undefined when there is no legal way.
+ */
+export function wayTo(
+  from: OrderStatus,
+  end: "COMPLETED" | "CANCELED",
+): readonly OrderStatus[] | undefined {
+  if (from === end) return [];
+  if (isFinal(from)) return undefined;
+  const before: OrderStatus = end === "COMPLETED" ? "PROCESSING" : "CANCELING";
+  if (from === before) return [end];
+  return isLegal(from, before) ? [before, end] : undefined;
+}
+
 const forward: readonly OrderStatus[] = ["PENDING", "PROCESSING", "COMPLETED"];
 
 const orchestratedStages: readonly OrderStage[] = [
@@ -68,6 +85,20 @@ const orchestratedStages: readonly OrderStage[] = [
   "PAYMENT_CHARGED",
   "DELIVERY_STARTED",
 ];
+
+/** Why an order is canceled, by why its saga is undone. */
+export function cancelReasonOf({ code, step }: SagaReason): CancelReason {
+  const word = cancelReasons.find((reason) => reason === code);
+  // Of a step it says that no answer came.
+  if (word !== undefined && (word !== "TIMED_OUT" || step === undefined)) return word;
+  if (step?.endsWith("-payment") === true) return "PROVIDER_UNAVAILABLE";
+  return code === "CANCELED" ? "CANCELED_BY_USER" : "TIMED_OUT";
+}
+
+/** The stages before this one, for the guard of an orchestrated checkout. */
+export function stagesBefore(stage: OrderStage): readonly OrderStage[] {
+  return orchestratedStages.slice(0, orchestratedStages.indexOf(stage));
+}
 
 /** The stage that is further in the mode's order: stages only go forward. */
 export function furtherStage(mode: CheckoutMode, one: OrderStage, other: OrderStage): OrderStage {

@@ -7,12 +7,17 @@ import { createMessaging, exposeMessagingMetrics } from "../chassis/messaging.ts
 import { migrate } from "../chassis/migrate.ts";
 import { startService } from "../chassis/start-service.ts";
 import { shopEvents } from "../contracts/events.ts";
+import { registerCancelRoute } from "./cancel-route.ts";
 import { exposeOverdue, watchDeadlines } from "./deadline-watch.ts";
 import { registerHandlers } from "./handlers.ts";
+import { createOrderSagas } from "./order-sagas.ts";
+import { registerParkedHandler } from "./parked.ts";
 import { connectPeers } from "./peers.ts";
 import { registerReportRoutes } from "./report-routes.ts";
 import { registerReturnRoutes } from "./return-routes.ts";
 import { registerOrderRoutes } from "./routes.ts";
+import { createParticipantCaller } from "./step-calls.ts";
+import { cancelUnbegun } from "./unbegun-orders.ts";
 
 /** How patient the service is. */
 export interface OrderTiming {
@@ -21,6 +26,9 @@ export interface OrderTiming {
   /** How often that is looked for. @defaultValue 5000 */
   readonly watchEveryMs?: number;
 }
+
+/** Sagas at a time: each may have a call under way, and a connection for a moment now and then. */
+const sagasMax = 256;
 
 /** Starts the order service: orders, their history, and the checkout that moves them. */
 export function startOrder(
@@ -33,9 +41,19 @@ export function startOrder(
     const pool = createDatabasePool({ url, service: name, poolMax, logger });
     resources.defer(() => pool.end());
     await migrate(pool, new URL("migrations/", import.meta.url));
-    const dure = await createMessaging({ config, pool, contracts: shopEvents, logger, resources });
-    registerHandlers(dure, { deadlineMs, logger });
     const peers = connectPeers(config, resources);
+    const ask = createParticipantCaller(peers);
+    const sagas = createOrderSagas({ pool, ask, dure: () => dure });
+    const dure = await createMessaging({
+      config,
+      pool,
+      contracts: shopEvents,
+      sagas: { definitions: sagas.definitions, concurrency: sagasMax },
+      logger,
+      resources,
+    });
+    registerHandlers(dure, { deadlineMs, logger, onCompleted: sagas.undoIfCanceled });
+    registerParkedHandler(dure, logger);
 
     const server = await createHttpServer({
       service: name,
@@ -49,13 +67,18 @@ export function startOrder(
     exposeOverdue(pool, server.metrics);
     const stopping = new AbortController();
     server.app.addHook("preClose", async () => stopping.abort());
-    registerOrderRoutes(server.app, pool, { dure, deadlineMs });
-    registerReturnRoutes(server.app);
+    registerOrderRoutes(server.app, pool, { dure, sagas, deadlineMs });
+    registerCancelRoute(server.app, { pool, dure, sagas });
+    registerReturnRoutes(server.app, { pool, dure, sagas });
     registerReportRoutes(server.app, { pool, peers, stopping: stopping.signal });
 
     await dure.start();
     const watching = new AbortController();
-    const watch = watchDeadlines({ pool, logger, everyMs: watchEveryMs }, watching.signal);
+    const timing = { pool, logger, everyMs: watchEveryMs };
+    const watch = Promise.all([
+      watchDeadlines(timing, watching.signal),
+      cancelUnbegun({ ...timing, dure }, watching.signal),
+    ]);
     resources.defer(async () => {
       watching.abort();
       await watch;

@@ -61,3 +61,8 @@ export const listHistory = `
 /* order:history.of-orders */
 select order_id, status, stage, reason, created_at
 from order_status_history where order_id = any($1) order by order_id, id`;
+
+/** What an order asks of inventory, line by line: a sum could be more than one line may have. */
+export const listPieces = `
+/* order:item.pieces */
+select product_id as "productId", quantity from order_items where order_id = $1 order by line`;

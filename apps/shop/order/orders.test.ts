@@ -59,8 +59,8 @@ describe("one key, one order", () => {
   test("a repeat gets the same bytes; fields may stand in another order", async () => {
     const key = newKey();
     const first = await post(someOrder, { key });
-    const { currency, items } = someOrder;
-    const again = await post({ currency, items }, { key });
+    const { currency, items, mode } = someOrder;
+    const again = await post({ currency, mode, items }, { key });
     expect(again.status).toBe(201);
     expect(again.text).toBe(first.text);
     expect(again.headers.get("location")).toBe(first.headers.get("location"));
@@ -123,7 +123,6 @@ describe("what cannot be right is refused, and nothing is written", () => {
     ["unknown field", { ...someOrder, amount: 1 }, 400, "VALIDATION_FAILED", "amount"],
     ["unknown mode", { ...someOrder, mode: "jazz" }, 400, "VALIDATION_FAILED", "mode"],
     ["too much", items(...Array.from({ length: 10 }, () => huge)), 422, "AMOUNT_TOO_LARGE"],
-    ["orchestration", { ...someOrder, mode: "orchestration" }, 501, "NOT_IMPLEMENTED"],
     [
       "two phases",
       { ...someOrder, payment: { method: "CARD", token: "tok_visa", flow: "two-phase" } },
@@ -167,28 +166,6 @@ describe("what cannot be right is refused, and nothing is written", () => {
       status: 400,
       body: { code: "VALIDATION_FAILED", errors: [{ path: "userId" }] },
     });
-    expect(await rowCounts()).toEqual(before);
-  });
-
-  test("what is not built yet is checked first", async () => {
-    const { orderId } = await world.place();
-    const before = await rowCounts();
-    const cancel = { method: "POST", key: "c", body: {} };
-    const path = `/orders/${orderId}/cancel`;
-    expect(await world.call(path, { ...cancel, userId: "eve" })).toMatchObject({ status: 404 });
-    expect(await world.call(path, { ...cancel, body: { x: 1 } })).toMatchObject({ status: 400 });
-    expect(await world.call(path, cancel)).toMatchObject({ status: 501 });
-    const body = { userId: "ada", items: [{ productId: "tea", quantity: 1 }] };
-    const back = { method: "POST", key: "r", body };
-    expect(await world.call("/returns", { ...back, userId: "eve" })).toMatchObject({ status: 403 });
-    expect(await world.call("/returns", { method: "POST", body })).toMatchObject({
-      body: { code: "IDEMPOTENCY_KEY_MISSING" },
-    });
-    expect(await world.call("/returns", back)).toMatchObject({
-      status: 501,
-      body: { code: "NOT_IMPLEMENTED" },
-    });
-    expect(await world.call("/returns/R-1")).toMatchObject({ status: 404 });
     expect(await rowCounts()).toEqual(before);
   });
 });

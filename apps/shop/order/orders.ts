@@ -1,4 +1,4 @@
-import type { Pool } from "pg";
+import type { Pool, PoolClient } from "pg";
 import { ProblemError } from "../chassis/problem.ts";
 import type {
   CancelReason,
@@ -30,13 +30,17 @@ const linesMax = 50_000;
  * One order.
  * @throws ProblemError NOT_FOUND also when it belongs to someone else
  */
-export async function readOrder(pool: Pool, orderId: string, owner: Owner): Promise<OrderView> {
-  const { rows } = await pool.query<OrderRow>(sql.readOrder, [orderId]);
+export async function readOrder(
+  database: Pool | PoolClient,
+  orderId: string,
+  owner: Owner,
+): Promise<OrderView> {
+  const { rows } = await database.query<OrderRow>(sql.readOrder, [orderId]);
   const [row] = rows;
   if (row === undefined || (owner !== undefined && row.user_id !== owner)) {
     throw new ProblemError("NOT_FOUND", "There is no such order.");
   }
-  const [view] = await viewsOf(pool, [row]);
+  const [view] = await viewsOf(database, [row]);
   if (view === undefined) throw new Error(`order ${orderId} was read but not shown`);
   return view;
 }
@@ -68,12 +72,14 @@ function cutAtLines(rows: readonly OrderRow[]): readonly OrderRow[] {
   return end < 0 ? rows : rows.slice(0, end);
 }
 
-async function viewsOf(pool: Pool, rows: readonly OrderRow[]): Promise<readonly OrderView[]> {
+async function viewsOf(
+  database: Pool | PoolClient,
+  rows: readonly OrderRow[],
+): Promise<readonly OrderView[]> {
   const ids = rows.map((row) => row.id);
-  const [items, history] = await Promise.all([
-    pool.query<ItemRow>(sql.listItems, [ids]),
-    pool.query<HistoryRow>(sql.listHistory, [ids]),
-  ]);
+  // One after the other: in a transaction there is one connection.
+  const items = await database.query<ItemRow>(sql.listItems, [ids]);
+  const history = await database.query<HistoryRow>(sql.listHistory, [ids]);
   const itemsOf = Map.groupBy(items.rows, (row) => row.order_id);
   const historyOf = Map.groupBy(history.rows, (row) => row.order_id);
   return rows.map((row) => ({

@@ -7,7 +7,9 @@ import { ProblemError } from "../chassis/problem.ts";
 import { OrderCreated } from "../contracts/events.ts";
 import { amountMax } from "../contracts/http/fields.ts";
 import type { AcceptedOrder, CheckoutMode, NewOrder } from "../contracts/http/orders.ts";
+import type { CardToken } from "../contracts/http/provider.ts";
 import { amountOf } from "./domain.ts";
+import type { OrderSagas } from "./order-sagas.ts";
 import * as sql from "./order-sql.ts";
 
 /** An order as it is asked for. */
@@ -27,21 +29,22 @@ export interface Placed {
 /** What placing needs. */
 export interface PlacementOptions {
   readonly dure: ServiceDure;
-  /** How long one step of the checkout may take before the watch reports it. */
+  readonly sagas: OrderSagas;
+  /** How long one step of a choreographed checkout may take before the watch reports it. */
   readonly deadlineMs: number;
 }
 
 /**
- * Places an order once per user and key: the row that holds the key, the history, the saga and
- * `order.created` commit together. A duplicate that runs at the same time waits for the first one
+ * Places an order once per user and key: the row that holds the key, the history and the start of the
+ * checkout (the saga, or `order.created` where the services follow events) commit together. A duplicate that runs at the same time waits for the first one
  * in the unique index, and then gets its answer; if the first one fails, it takes its place. When
  * the process dies before the commit nothing has happened, and after it a repeat gets the answer.
  *
- * @throws ProblemError IDEMPOTENCY_KEY_REUSED, AMOUNT_TOO_LARGE, PAYMENT_FLOW_NOT_SUPPORTED,
- *   NOT_IMPLEMENTED; nothing is written then
+ * @throws ProblemError IDEMPOTENCY_KEY_REUSED, AMOUNT_TOO_LARGE, PAYMENT_FLOW_NOT_SUPPORTED; nothing
+ *   is written then
  */
 export async function placeOrder(
-  { dure, deadlineMs }: PlacementOptions,
+  options: PlacementOptions,
   request: PlaceRequest,
 ): Promise<Placed> {
   const mode = supportedMode(request.body);
@@ -57,13 +60,13 @@ export async function placeOrder(
     sagaId: `SAGA-${ulid()}`,
   };
   const fingerprint = fingerprintOf(request.body);
-  return dure.transaction(
+  return options.dure.transaction(
     async (tx) => {
       if (!(await takeKey(tx, order, request, fingerprint))) {
         return { order: await replay(tx, request, fingerprint), isReplayed: true };
       }
-      await writeOrder(tx, order, request.body, deadlineMs);
-      emitCreated(tx, order, request);
+      await writeOrder(tx, order, request.body);
+      await beginCheckout(tx, order, request, options);
       return { order, isReplayed: false };
     },
     { context: { ...request.context, correlationId: order.sagaId } },
@@ -72,12 +75,9 @@ export async function placeOrder(
 
 type Tx = ServiceTransaction<PoolClient>;
 
-/** The mode to use. Until orchestration is built, choreography is what a caller gets by default. */
-function supportedMode({ mode = "choreography", payment }: NewOrder): CheckoutMode {
-  if (mode === "orchestration") {
-    throw new ProblemError("NOT_IMPLEMENTED", "Orchestrated checkout is not built yet.");
-  }
-  if (payment?.flow === "two-phase") {
+/** The mode to use: orchestration, unless the caller wants the other. */
+function supportedMode({ mode = "orchestration", payment }: NewOrder): CheckoutMode {
+  if (mode === "choreography" && payment?.flow === "two-phase") {
     const detail = "A choreographed checkout takes the money in one phase.";
     throw new ProblemError("PAYMENT_FLOW_NOT_SUPPORTED", detail);
   }
@@ -120,12 +120,7 @@ async function replay(
   return { orderId: id, status: "PENDING", amount: Number(amount), mode, sagaId };
 }
 
-async function writeOrder(
-  tx: Tx,
-  { orderId, sagaId }: AcceptedOrder,
-  { items }: NewOrder,
-  deadlineMs: number,
-): Promise<void> {
+async function writeOrder(tx: Tx, { orderId }: AcceptedOrder, { items }: NewOrder): Promise<void> {
   await tx.client.query(sql.insertItems, [
     orderId,
     items.map((item) => item.productId),
@@ -133,8 +128,28 @@ async function writeOrder(
     items.map((item) => item.unitPrice),
   ]);
   await tx.client.query(sql.insertHistory, [orderId, "PENDING", "ACCEPTED", null]);
-  await tx.client.query(sql.insertSaga, [sagaId, orderId, deadlineMs]);
 }
+
+/** Who drives it decides how it begins: nobody else may hear of an orchestrated order now. */
+async function beginCheckout(
+  tx: Tx,
+  order: AcceptedOrder,
+  request: PlaceRequest,
+  { sagas, deadlineMs }: PlacementOptions,
+): Promise<void> {
+  const { orderId, sagaId, amount, mode } = order;
+  if (mode === "choreography") {
+    await tx.client.query(sql.insertSaga, [sagaId, orderId, deadlineMs]);
+    return emitCreated(tx, order, request);
+  }
+  const { userId, body, context } = request;
+  const { token = tokenDefault, flow = "two-phase" } = body.payment ?? {};
+  const { traceparent } = context;
+  const input = { orderId, userId, amount, token };
+  await sagas.startCheckout(tx, flow, { sagaId, input, traceparent });
+}
+
+const tokenDefault: CardToken = "tok_visa";
 
 function emitCreated(tx: Tx, order: AcceptedOrder, { userId, body }: PlaceRequest): void {
   const { orderId, sagaId, amount } = order;
@@ -145,7 +160,7 @@ function emitCreated(tx: Tx, order: AcceptedOrder, { userId, body }: PlaceReques
     amount,
     currency: body.currency,
     items: body.items.map((item) => ({ ...item })),
-    payment: { method: "CARD", token: body.payment?.token ?? "tok_visa" },
+    payment: { method: "CARD", token: body.payment?.token ?? tokenDefault },
   });
 }
 

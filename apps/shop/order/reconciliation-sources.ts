@@ -38,9 +38,12 @@ export async function readOrders(pool: Pool, signal?: AbortSignal): Promise<Orde
   for (;;) {
     signal?.throwIfAborted();
     const { rows } = await pool.query<OrderRow>(sql.listForComparison, [after, ordersPerPage]);
-    for (const { id, status, amount, lines } of rows) {
-      if (!isFinal(status)) inFlight.add(id);
-      else final.set(id, { status, amount: Number(amount), pieces: linesOf(lines) });
+    for (const { id, status, amount, lines, refunded, has_open_return: isReturning } of rows) {
+      if (!isFinal(status) || isReturning) inFlight.add(id);
+      else {
+        const paid = Number(amount) - Number(refunded);
+        final.set(id, { status, amount: paid, pieces: linesOf(lines) });
+      }
     }
     if (rows.length < ordersPerPage) return { final, inFlight };
     after = rows.at(-1)?.number ?? after;
@@ -91,11 +94,11 @@ async function readPayments(
 ): Promise<ReadonlyMap<string, PaymentFacts>> {
   const payments = new Map<string, PaymentFacts>();
   await eachPage({ peer, path: "/internal/payments", schema: PaymentsPage, context }, (page) => {
-    for (const { orderId, amount, refunded, status } of page.payments) {
+    for (const { orderId, captured, charged, refunded, status } of page.payments) {
       const other = payments.get(orderId);
       payments.set(orderId, {
         status: other === undefined ? status : `${other.status},${status}`,
-        paid: (other?.paid ?? 0) + amount - refunded,
+        paid: (other?.paid ?? 0) + captured + charged - refunded,
       });
     }
   });
@@ -109,9 +112,10 @@ async function readReservations(
   const reservations = new Map<string, string[]>();
   const pages = { peer, path: "/internal/reservations", schema: ReservationsPage, context };
   await eachPage(pages, (page) => {
-    for (const { orderId, productId, quantity, status } of page.reservations) {
+    for (const { orderId, productId, quantity, restocked, status } of page.reservations) {
       const lines = reservations.get(orderId) ?? [];
-      lines.push(`${status}\t${quantity}\t${productId}`);
+      // What was sold and has come back in full leaves nothing to compare.
+      if (quantity > restocked) lines.push(`${status}\t${quantity - restocked}\t${productId}`);
       reservations.set(orderId, lines);
     }
   });
@@ -183,6 +187,8 @@ interface OrderRow {
   readonly status: OrderStatus;
   readonly amount: string;
   readonly lines: readonly (readonly [string, number])[];
+  readonly refunded: string;
+  readonly has_open_return: boolean;
 }
 
 interface PiecesRow {

@@ -35,7 +35,7 @@ function agreement() {
   const balance = { authorized: 0, captured: 0, charged: 1100, voided: 0, refunded: 0 };
   return {
     payments: [
-      { orderId, amount: 1100, refunded: 0, status: "COMPLETED" },
+      { orderId, amount: 1100, charged: 1100, refunded: 0, status: "COMPLETED" },
       { orderId: canceled, amount: 1100, refunded: 0, status: "FAILED" },
     ],
     balances: [{ orderId, ...balance, net: 1100 }],
@@ -181,7 +181,9 @@ test("20,000 orders are compared within seconds", async () => {
   const zero = { authorized: 0, captured: 0, voided: 0, refunded: 0 };
   told.balances.push(...loaded.map((orderId) => ({ orderId, ...zero, charged: 100, net: 100 })));
   const rows = {
-    payments: loaded.map((orderId) => ({ orderId, amount: 100, refunded: 0, status: "COMPLETED" })),
+    payments: loaded.map((orderId) => {
+      return { orderId, amount: 100, charged: 100, refunded: 0, status: "COMPLETED" };
+    }),
     reservations: Array.from({ length: loaded.length * lines }, (_, at) => ({
       orderId: `load-${Math.floor(at / lines) + 1}`,
       productId: `bulk-${(at % lines) + 1}`,

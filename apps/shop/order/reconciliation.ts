@@ -168,8 +168,7 @@ function moneyOf({ final }: OrdersRead, peers: PeerFacts): Reconciliation["money
   const ids = [...final.keys()];
   const completed = [...final.values()].filter(({ status }) => status === "COMPLETED");
   const paid = ids.map((id) => {
-    const payment = peers.payments.get(id);
-    return payment?.status === "COMPLETED" ? payment.paid : 0;
+    return peers.payments.get(id)?.paid ?? 0;
   });
   return {
     orders: sumOf(completed.map(({ amount }) => amount)),

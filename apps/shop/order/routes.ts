@@ -11,7 +11,6 @@ import { toTraceparent } from "../chassis/trace-context.ts";
 import { userIdSchema } from "../contracts/http/fields.ts";
 import {
   acceptedOrderSchema,
-  cancelSchema,
   newOrderSchema,
   orderPageSchema,
   orderParamsSchema,
@@ -28,7 +27,6 @@ const tags = ["orders"];
 /** What people do with orders; the gateway hands it on in their name. */
 export function registerOrderRoutes(app: HttpApp, pool: Pool, placement: PlacementOptions): void {
   registerPlacement(app, placement);
-  registerCancel(app, pool);
   registerReads(app, pool);
 }
 
@@ -54,21 +52,6 @@ function registerPlacement(app: HttpApp, placement: PlacementOptions): void {
     }).catch(unavailable);
     if (isReplayed) reply.header("idempotent-replayed", "true");
     return reply.code(201).header("location", `/orders/${order.orderId}`).send(order);
-  });
-}
-
-function registerCancel(app: HttpApp, pool: Pool): void {
-  const config = { access: userRoles, idempotencyKey: true };
-  const schema = {
-    tags,
-    summary: "Cancel an order",
-    params: orderParamsSchema,
-    body: cancelSchema,
-    response: { 200: orderViewSchema.describe("It is canceled, or was being canceled already") },
-  };
-  app.post("/orders/:orderId/cancel", { config, schema }, async (request) => {
-    await visibleOrder(pool, request, request.params.orderId);
-    throw new ProblemError("NOT_IMPLEMENTED", "Canceling is not built yet.");
   });
 }
 
@@ -109,10 +92,10 @@ function visibleOrder(pool: Pool, request: FastifyRequest, orderId: string) {
 }
 
 /** Without a database, or in doubt about a commit, the same key is the way to find out. */
-function unavailable(error: unknown): never {
+export function unavailable(error: unknown): never {
   const isPassing =
     isDureError(error, "DATABASE_UNAVAILABLE") || isDureError(error, "COMMIT_IN_DOUBT");
   if (!isPassing) throw error;
-  const detail = "The order may or may not have been placed; send it again with the same key.";
+  const detail = "It may or may not have been done; send it again with the same key.";
   throw new ProblemError("NOT_READY", detail, { retryAfterMs: 1000, cause: error });
 }

@@ -9,18 +9,22 @@ import type { OrderView } from "../contracts/http/orders.ts";
 import type { Timeline, TimelineEntry } from "../contracts/http/timeline.ts";
 import * as sql from "./checkout-sql.ts";
 import type { Peers } from "./peers.ts";
+import { ownUndoing } from "./timeline-undoing.ts";
 
 /** What happened to an order as the order service saw it. */
 export async function ownTimeline(pool: Pool, order: OrderView): Promise<readonly TimelineEntry[]> {
-  const [heard, sagas] = await Promise.all([
+  const [heard, sagas, undone] = await Promise.all([
     pool.query<HeardRow>(sql.listEvents, [order.sagaId]),
     pool.query<SagaRow>(sql.readSaga, [order.sagaId]),
+    ownUndoing(pool, order.orderId),
   ]);
   return [
     requestOf(order),
     ...historyOf(order),
+    ...stepsOf(order),
     ...heard.rows.map(heardOf),
     ...overdueOf(sagas.rows),
+    ...undone,
   ];
 }
 
@@ -112,6 +116,29 @@ function historyOf({ history }: OrderView): readonly TimelineEntry[] {
       ...(reason === undefined ? {} : { reason }),
     },
   }));
+}
+
+/** The steps of an orchestrated checkout that the order service carries out itself. */
+function stepsOf({ mode, createdAt, history, sagaId }: OrderView): readonly TimelineEntry[] {
+  if (mode === "choreography") return [];
+  const step = (at: string, kind: "step" | "compensation", what: string): TimelineEntry => ({
+    at,
+    service,
+    kind,
+    what,
+    details: { sagaId },
+  });
+  const isCompleted = history.some(({ status }) => status === "COMPLETED");
+  return [
+    step(createdAt, "step", "create order"),
+    ...history.flatMap(({ at, status }) => {
+      if (status === "COMPLETED") return [step(at, "step", "complete order")];
+      // One that was completed is undone by the steps of another saga.
+      return status === "CANCELED" && !isCompleted
+        ? [step(at, "compensation", "cancel order")]
+        : [];
+    }),
+  ];
 }
 
 function heardOf(row: HeardRow): TimelineEntry {

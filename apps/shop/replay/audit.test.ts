@@ -1,8 +1,8 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { OrderView } from "../contracts/http/orders.ts";
 import type { OrderBalance } from "../contracts/http/provider.ts";
 import { audit } from "./audit.ts";
-import type { PostedOrder } from "./post-orders.ts";
+import type { PostedOrder } from "./post-order.ts";
 import { reportOf } from "./report.ts";
 import type { ReplayFacts } from "./report.ts";
 
@@ -39,9 +39,12 @@ function balance(orderId: string, net: number): OrderBalance {
   return { orderId, authorized: 0, captured: 0, charged: net, voided: 0, refunded: 0, net };
 }
 
+const noReturns = { returns: [], mayPark: false } as const;
+
 test("orders that cost, sold and paid what was asked for agree", () => {
   const canceled = view("O-2", { status: "CANCELED", reason: "OUT_OF_STOCK" });
   const found = audit({
+    ...noReturns,
     posted: [posted("O-1"), posted("O-2")],
     orders: [canceled, view("O-1")],
     ledger: [balance("O-1", 1530), balance("O-2", 0)],
@@ -72,18 +75,24 @@ test.each([
   ["a canceled order was paid", [view("O-1", { status: "CANCELED" })], [1530], /should have 0/],
 ])("%s: that is a disagreement", (_, orders, paid, message) => {
   const ledger = paid.map((net) => balance("O-1", net));
-  const found = audit({ posted: [posted("O-1")], orders, ledger });
+  const found = audit({ ...noReturns, posted: [posted("O-1")], orders, ledger });
   expect(found.disagreements.join("\n")).toMatch(message);
 });
 
 test("an order that no answer named is a duplicate, if its customer is one of the run's", () => {
   const orders = [view("O-1"), view("O-9"), view("O-8", { userId: "somebody else" })];
-  const found = audit({ posted: [posted("O-1")], orders, ledger: [balance("O-1", 1530)] });
+  const found = audit({
+    ...noReturns,
+    posted: [posted("O-1")],
+    orders,
+    ledger: [balance("O-1", 1530)],
+  });
   expect(found.duplicates).toEqual([expect.stringContaining("O-9")]);
 });
 
 test("one order under two invoices is a duplicate", () => {
   const found = audit({
+    ...noReturns,
     posted: [posted("O-1"), posted("O-1")],
     orders: [view("O-1")],
     ledger: [balance("O-1", 1530)],
@@ -93,15 +102,46 @@ test("one order under two invoices is a duplicate", () => {
 
 test("money of an order that is not final is not judged yet, but the order is named", () => {
   const orders = [view("O-1", { status: "PROCESSING" })];
-  const found = audit({ posted: [posted("O-1")], orders, ledger: [] });
+  const found = audit({ ...noReturns, posted: [posted("O-1")], orders, ledger: [] });
   expect(found.disagreements).toEqual([]);
   expect(found.notFinal).toEqual([expect.stringContaining("O-1")]);
+});
+
+describe("returns", () => {
+  const planned = {
+    isReturn: true,
+    invoice: "C1",
+    customer: "17850",
+    items: [{ productId: "85123A", quantity: 2 }],
+  } as const;
+  const returns = [{ kind: "accepted", planned, returnId: "R-1", refund: 510 }] as const;
+  const facts = { posted: [posted("O-1")], orders: [view("O-1")], returns, mayPark: false };
+
+  test("that were refunded and restocked agree", () => {
+    const found = audit({ ...facts, ledger: [balance("O-1", 1020)] });
+    expect(found).toMatchObject({ disagreements: [], money: { orders: 1020, provider: 1020 } });
+    expect([...found.sold]).toEqual([["85123A", 4]]);
+  });
+
+  test.each([1530, 1019, 0])("that leave %s at the provider are a disagreement", (net) => {
+    const found = audit({ ...facts, ledger: [balance("O-1", net)] });
+    expect(found.disagreements.join("\n")).toMatch(/customer 17850: .* should have 1020/);
+  });
+});
+
+test("an order whose delivery was refused on purpose waits for a person, paid and sold", () => {
+  const orders = [view("O-1", { status: "NEEDS_ATTENTION", stage: "PAYMENT_CAPTURED" })];
+  const facts = { ...noReturns, posted: [posted("O-1")], orders, ledger: [balance("O-1", 1530)] };
+  expect(audit({ ...facts, mayPark: true })).toMatchObject({ notFinal: [], disagreements: [] });
+  expect([...audit({ ...facts, mayPark: true }).sold]).toEqual([["85123A", 6]]);
+  expect(audit(facts).notFinal).toEqual([expect.stringContaining("O-1")]);
 });
 
 const goodFacts: ReplayFacts = {
   plan: {
     lineCount: 2,
     invoiceCount: 2,
+    invoices: [posted("O-1").planned],
     orders: [posted("O-1").planned],
     products: [],
     rejects: new Map([["price 0", 1]]),
@@ -110,7 +150,14 @@ const goodFacts: ReplayFacts = {
     returns: { invoiceCount: 0, lineCount: 0 },
   },
   posted: [posted("O-1")],
-  audit: audit({ posted: [posted("O-1")], orders: [view("O-1")], ledger: [balance("O-1", 1530)] }),
+  returns: [],
+  openReturns: [],
+  audit: audit({
+    ...noReturns,
+    posted: [posted("O-1")],
+    orders: [view("O-1")],
+    ledger: [balance("O-1", 1530)],
+  }),
   stock: [],
   reconciliation: {
     ok: true,
@@ -132,7 +179,7 @@ test("a report of a good run says so, with its figures", () => {
   const { ok, text } = reportOf(goodFacts);
   expect(ok).toBe(true);
   expect(text).toContain("Everything agrees.");
-  expect(text).toContain("completed orders GBP 15.30, at the provider GBP 15.30");
+  expect(text).toContain("completed orders less returns GBP 15.30, at the provider GBP 15.30");
   expect(text).toContain("p50 2,000 ms, p95 2,000 ms, p99 2,000 ms");
 });
 
@@ -148,6 +195,7 @@ test.each<[string, Partial<ReplayFacts>]>([
     { audit: { ...goodFacts.audit, money: { orders: 1530, provider: undefined } } },
   ],
   ["an order that is not final", { audit: { ...goodFacts.audit, notFinal: ["order O-1"] } }],
+  ["a return that is not over", { openReturns: ["return R-1"] }],
   ["a duplicate", { audit: { ...goodFacts.audit, duplicates: ["order O-1"] } }],
   [
     "a reconciliation that is not ok",

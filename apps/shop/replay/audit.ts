@@ -1,10 +1,14 @@
 import type { OrderView } from "../contracts/http/orders.ts";
 import type { OrderBalance } from "../contracts/http/provider.ts";
-import type { PostedOrder } from "./post-orders.ts";
+import type { PostedOrder } from "./post-order.ts";
+import type { PostedReturn } from "./post-return.ts";
 
 /** What was posted, and what is known about it afterwards. */
 export interface AuditFacts {
   readonly posted: readonly PostedOrder[];
+  readonly returns: readonly PostedReturn[];
+  /** Whether orders may wait for an operator: deliveries were refused on purpose. */
+  readonly mayPark: boolean;
   /** Every order of the shop since the run began. */
   readonly orders: readonly OrderView[];
   /** The provider's ledger; undefined when it could not be asked. */
@@ -15,14 +19,14 @@ export interface AuditFacts {
 export interface Audit {
   readonly byStatus: ReadonlyMap<string, number>;
   readonly reasons: ReadonlyMap<string, number>;
-  /** Orders that are neither COMPLETED nor CANCELED. */
+  /** Orders that are neither COMPLETED nor CANCELED, and should be. */
   readonly notFinal: readonly string[];
   /** Orders that a run's customer has and that no answer named: an invoice bought twice. */
   readonly duplicates: readonly string[];
   readonly disagreements: readonly string[];
-  /** In pence: what completed orders cost, and what the provider has taken for all orders. */
+  /** In pence: what was sold and kept, and what the provider has taken for all orders. */
   readonly money: { readonly orders: number; readonly provider: number | undefined };
-  /** Pieces that completed orders have sold, by product. */
+  /** Pieces that were sold and kept, by product. */
   readonly sold: ReadonlyMap<string, number>;
   /** From acceptance to COMPLETED. */
   readonly completionMs: readonly number[];
@@ -38,23 +42,27 @@ export function audit(facts: AuditFacts): Audit {
   const views = new Map(facts.orders.map((order) => [order.orderId, order]));
   const mine = accepted.flatMap(({ orderId }) => views.get(orderId) ?? []);
   const net = facts.ledger && new Map(facts.ledger.map((each) => [each.orderId, each.net]));
+  const refunds = refundsOf(facts.returns);
   const disagreements: string[] = [];
   for (const posted of accepted) {
     disagreements.push(...orderDisagreements(posted, views.get(posted.orderId)));
-    disagreements.push(...moneyDisagreements(views.get(posted.orderId), net));
+    disagreements.push(...moneyDisagreements(views.get(posted.orderId), net, refunds));
   }
+  disagreements.push(...refundDisagreements(mine, net, refunds));
   const completed = mine.filter(({ status }) => status === "COMPLETED");
+  const parked = facts.mayPark ? mine.filter(isPastPivot) : [];
+  const sales = [...completed, ...parked];
   return {
     byStatus: countBy(mine, ({ status }) => status),
     reasons: countBy(mine, ({ status, reason }) => (status === "CANCELED" ? reason : undefined)),
-    notFinal: mine.filter((order) => !isFinal(order)).map(describe),
+    notFinal: mine.filter((order) => !isFinal(order) && !parked.includes(order)).map(describe),
     duplicates: [...doubleAnswers(accepted), ...strangers(accepted, facts.orders)],
     disagreements,
     money: {
-      orders: completed.reduce((sum, { amount }) => sum + amount, 0),
+      orders: sumOf(sales.map(({ amount }) => amount)) - sumOf([...refunds.values()]),
       provider: net && mine.reduce((sum, { orderId }) => sum + (net.get(orderId) ?? 0), 0),
     },
-    sold: soldBy(completed),
+    sold: soldBy(sales, facts.returns),
     completionMs: completed.flatMap((order) => {
       const at = order.history.find(({ status }) => status === "COMPLETED")?.at;
       return at === undefined ? [] : [Date.parse(at) - Date.parse(order.createdAt)];
@@ -68,6 +76,22 @@ export function audit(facts: AuditFacts): Audit {
 
 function isFinal({ status }: OrderView): boolean {
   return status === "COMPLETED" || status === "CANCELED";
+}
+
+/** Its money is taken and its pieces are sold; delivery has refused it, and a person decides. */
+function isPastPivot({ status, stage }: OrderView): boolean {
+  return status === "NEEDS_ATTENTION" && stage === "PAYMENT_CAPTURED";
+}
+
+/** What went back to each customer. */
+function refundsOf(returns: readonly PostedReturn[]): ReadonlyMap<string, number> {
+  const refunds = new Map<string, number>();
+  for (const each of returns) {
+    if (each.kind !== "accepted") continue;
+    const { customer } = each.planned;
+    refunds.set(customer, (refunds.get(customer) ?? 0) + each.refund);
+  }
+  return refunds;
 }
 
 function orderDisagreements(posted: Accepted, view: OrderView | undefined): readonly string[] {
@@ -90,14 +114,40 @@ function orderDisagreements(posted: Accepted, view: OrderView | undefined): read
 function moneyDisagreements(
   view: OrderView | undefined,
   net: ReadonlyMap<string, number> | undefined,
+  refunds: ReadonlyMap<string, number>,
 ): readonly string[] {
-  if (view === undefined || net === undefined || !isFinal(view)) return [];
-  const expected = view.status === "COMPLETED" ? view.amount : 0;
-  const actual = net.get(view.orderId) ?? 0;
+  if (view === undefined || net === undefined) return [];
+  if (!isFinal(view) && !isPastPivot(view)) return [];
+  const { orderId, status, userId } = view;
+  const expected = status === "CANCELED" ? 0 : view.amount;
+  const actual = net.get(orderId) ?? 0;
   if (actual === expected) return [];
-  return [
-    `order ${view.orderId} is ${view.status}: the provider should have ${expected}, has ${actual}`,
-  ];
+  // From which orders a return takes is the shop's to know; a customer's sum is compared as a whole.
+  if (status === "COMPLETED" && refunds.has(userId) && actual >= 0 && actual < expected) return [];
+  return [`order ${orderId} is ${status}: the provider should have ${expected}, has ${actual}`];
+}
+
+/** What customers who returned something have paid for all that they bought. */
+function refundDisagreements(
+  orders: readonly OrderView[],
+  net: ReadonlyMap<string, number> | undefined,
+  refunds: ReadonlyMap<string, number>,
+): readonly string[] {
+  if (net === undefined) return [];
+  return [...refunds].flatMap(([customer, refund]) => {
+    const bought = orders.filter(
+      ({ status, userId }) => status === "COMPLETED" && userId === customer,
+    );
+    const expected = sumOf(bought.map(({ amount }) => amount)) - refund;
+    const actual = sumOf(bought.map(({ orderId }) => net.get(orderId) ?? 0));
+    if (actual === expected) return [];
+    const what = `after returns of ${refund} the provider should have ${expected}, has ${actual}`;
+    return [`customer ${customer}: ${what}`];
+  });
+}
+
+function sumOf(numbers: readonly number[]): number {
+  return numbers.reduce((sum, each) => sum + each, 0);
 }
 
 /** Two invoices under one order: a key that was taken for another. */
@@ -118,10 +168,20 @@ function strangers(accepted: readonly Accepted[], orders: readonly OrderView[]):
     .map((order) => `${describe(order)} of ${order.userId}: no answer named it`);
 }
 
-function soldBy(completed: readonly OrderView[]): ReadonlyMap<string, number> {
+function soldBy(
+  sales: readonly OrderView[],
+  returns: readonly PostedReturn[],
+): ReadonlyMap<string, number> {
   const sold = new Map<string, number>();
-  for (const { productId, quantity } of completed.flatMap(({ items }) => items)) {
+  const add = (productId: string, quantity: number): void => {
     sold.set(productId, (sold.get(productId) ?? 0) + quantity);
+  };
+  for (const { productId, quantity } of sales.flatMap(({ items }) => items)) {
+    add(productId, quantity);
+  }
+  for (const each of returns) {
+    if (each.kind !== "accepted") continue;
+    for (const { productId, quantity } of each.planned.items) add(productId, -quantity);
   }
   return sold;
 }

@@ -40,6 +40,20 @@ test("each invoice is one order by its customer, with its lines wherever they st
   ]);
 });
 
+test("a cancellation invoice is a return by its customer, in its place among the orders", () => {
+  const { invoices } = planOrders(records);
+  expect(invoices.map(({ invoice }) => invoice)).toEqual([
+    "536365",
+    "536366",
+    "536544",
+    "C536379",
+    "536367",
+  ]);
+  const items = [{ productId: "D", quantity: 1, unitPrice: 2750 }];
+  const planned = { isReturn: true, invoice: "C536379", customer: "14527", items };
+  expect(invoices[3]).toEqual(planned);
+});
+
 test("every line is accounted for: sold, rejected with a reason, or part of a return", () => {
   const plan = planOrders(records);
   expect(plan).toMatchObject({

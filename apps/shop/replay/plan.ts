@@ -1,6 +1,6 @@
 import type { OrderItem } from "../contracts/http/orders.ts";
-import { plain, readSaleLine } from "./sale-line.ts";
-import type { CsvRecord, RejectReason } from "./sale-line.ts";
+import { isCancellation, plain, readSaleLine } from "./sale-line.ts";
+import type { CsvRecord, RejectReason, ReturnLine } from "./sale-line.ts";
 
 /** One order to post: an invoice with what is left of its lines. */
 export interface PlannedOrder {
@@ -10,6 +10,17 @@ export interface PlannedOrder {
   /** In pence. */
   readonly amount: number;
 }
+
+/** One return to post: a cancellation invoice with what is left of its lines. */
+export interface PlannedReturn {
+  readonly isReturn: true;
+  readonly invoice: string;
+  readonly customer: string;
+  readonly items: readonly ReturnLine[];
+}
+
+/** What is posted of a file, one by one. */
+export type PlannedInvoice = PlannedOrder | PlannedReturn;
 
 /** A product of the file, and how much of it all planned orders ask for. */
 export interface PlannedProduct {
@@ -22,16 +33,18 @@ export interface PlannedProduct {
 export interface Plan {
   readonly lineCount: number;
   readonly invoiceCount: number;
-  /** In the file's order. */
+  /** All that is posted, in the file's order. */
+  readonly invoices: readonly PlannedInvoice[];
+  /** Of these, the orders. */
   readonly orders: readonly PlannedOrder[];
   readonly products: readonly PlannedProduct[];
   /** Lines that are no sale, by reason. */
   readonly rejects: ReadonlyMap<RejectReason, number>;
-  /** Ordinary invoices of which no line is left, or that are too large for one order. */
+  /** Invoices of which no line is left, or that are too large for one request. */
   readonly rejectedInvoiceCount: number;
   /** Prices that were finer than a penny. */
   readonly roundedCount: number;
-  /** Cancellation invoices: counted, not replayed yet. */
+  /** Cancellation invoices that are posted, and their lines. */
   readonly returns: { readonly invoiceCount: number; readonly lineCount: number };
 }
 
@@ -54,15 +67,16 @@ export function planOrders(
   return draft.finish();
 }
 
-/** The orders of each customer in the file's order; customers in the order of their first one. */
-export function byCustomer(orders: readonly PlannedOrder[]): readonly (readonly PlannedOrder[])[] {
-  const queues = new Map<string, PlannedOrder[]>();
-  for (const order of orders) {
-    const queue = queues.get(order.customer);
-    if (queue === undefined) queues.set(order.customer, [order]);
-    else queue.push(order);
-  }
-  return [...queues.values()];
+/** Whether an invoice takes goods back. */
+export function isReturn(invoice: PlannedInvoice): invoice is PlannedReturn {
+  return "isReturn" in invoice;
+}
+
+/** What each customer does, in the file's order; customers in the order of their first invoice. */
+export function byCustomer<Invoice extends PlannedInvoice>(
+  invoices: readonly Invoice[],
+): readonly (readonly Invoice[])[] {
+  return [...Map.groupBy(invoices, ({ customer }) => customer).values()];
 }
 
 /** How much of a product is put on the shelf: all that is asked for, or about 70 % of it. */
@@ -71,9 +85,10 @@ export function stockFor(product: PlannedProduct, stock: "ample" | "tight"): num
 }
 
 interface InvoiceDraft {
-  readonly isReturn: boolean;
+  readonly isCanceling: boolean;
   customer: string;
   readonly items: OrderItem[];
+  readonly returned: ReturnLine[];
 }
 
 class PlanDraft {
@@ -82,16 +97,15 @@ class PlanDraft {
   readonly #rejects = new Map<RejectReason, number>();
   #lineCount = 0;
   #roundedCount = 0;
-  #returnLineCount = 0;
 
   add(record: CsvRecord, limit: number): void {
     const read = readSaleLine(record);
-    const invoice = this.#invoiceOf(record, read.kind === "return", limit);
+    const invoice = this.#invoiceOf(record, limit);
     if (invoice === undefined) return;
     this.#lineCount += 1;
     invoice.customer ||= plain(record.CustomerID).slice(0, 128);
     if (read.kind === "return") {
-      this.#returnLineCount += 1;
+      invoice.returned.push(read.line);
     } else if (read.kind === "rejected") {
       this.#reject(read.reason, 1);
     } else {
@@ -103,40 +117,49 @@ class PlanDraft {
   }
 
   finish(): Plan {
-    const invoices = [...this.#invoices];
-    const returns = invoices.filter(([, draft]) => draft.isReturn);
-    const sales = invoices.filter(([, draft]) => !draft.isReturn);
-    const orders = sales.flatMap(([invoice, draft]) => this.#orderOf(invoice, draft) ?? []);
+    const drafts = [...this.#invoices];
+    const invoices = drafts.flatMap(([invoice, draft]) => this.#plannedOf(invoice, draft) ?? []);
+    const orders = invoices.flatMap((each) => (isReturn(each) ? [] : [each]));
+    const returns = invoices.filter(isReturn);
     return {
       lineCount: this.#lineCount,
-      invoiceCount: invoices.length,
+      invoiceCount: drafts.length,
+      invoices,
       orders,
       products: this.#productsOf(orders),
       rejects: this.#rejects,
-      rejectedInvoiceCount: sales.length - orders.length,
+      rejectedInvoiceCount: drafts.length - invoices.length,
       roundedCount: this.#roundedCount,
-      returns: { invoiceCount: returns.length, lineCount: this.#returnLineCount },
+      returns: {
+        invoiceCount: returns.length,
+        lineCount: returns.reduce((sum, { items }) => sum + items.length, 0),
+      },
     };
   }
 
-  #invoiceOf(record: CsvRecord, isReturn: boolean, limit: number): InvoiceDraft | undefined {
+  #invoiceOf(record: CsvRecord, limit: number): InvoiceDraft | undefined {
     const number = record.InvoiceNo.trim();
     const known = this.#invoices.get(number);
     if (known !== undefined) return known;
     if (this.#invoices.size >= limit) return undefined;
-    const invoice: InvoiceDraft = { isReturn, customer: "", items: [] };
+    const isCanceling = isCancellation(number);
+    const invoice: InvoiceDraft = { isCanceling, customer: "", items: [], returned: [] };
     this.#invoices.set(number, invoice);
     return invoice;
   }
 
-  #orderOf(invoice: string, draft: InvoiceDraft): PlannedOrder | undefined {
-    const { customer, items } = draft;
+  #plannedOf(invoice: string, draft: InvoiceDraft): PlannedInvoice | undefined {
+    const customer = draft.customer || guest;
+    const { isCanceling, items, returned } = draft;
     const amount = items.reduce((sum, { quantity, unitPrice }) => sum + quantity * unitPrice, 0);
-    if (items.length > itemsMax || amount > Number.MAX_SAFE_INTEGER) {
-      this.#reject("more than the shop takes", items.length);
+    const lines = isCanceling ? returned : items;
+    if (lines.length > itemsMax || amount > Number.MAX_SAFE_INTEGER) {
+      this.#reject("more than the shop takes", lines.length);
       return undefined;
     }
-    return items.length === 0 ? undefined : { invoice, customer: customer || guest, items, amount };
+    if (lines.length === 0) return undefined;
+    if (isCanceling) return { isReturn: true, invoice, customer, items: returned };
+    return { invoice, customer, items, amount };
   }
 
   #productsOf(orders: readonly PlannedOrder[]): readonly PlannedProduct[] {

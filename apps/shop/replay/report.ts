@@ -2,7 +2,8 @@ import type { Reconciliation } from "../contracts/http/reconciliation.ts";
 import type { Audit } from "./audit.ts";
 import { formatPence } from "./money.ts";
 import type { Plan } from "./plan.ts";
-import type { PostedOrder } from "./post-orders.ts";
+import type { PostedOrder } from "./post-order.ts";
+import type { PostedReturn } from "./post-return.ts";
 import { percentile } from "./statistics.ts";
 import type { StockDifference } from "./stock.ts";
 
@@ -10,6 +11,9 @@ import type { StockDifference } from "./stock.ts";
 export interface ReplayFacts {
   readonly plan: Plan;
   readonly posted: readonly PostedOrder[];
+  readonly returns: readonly PostedReturn[];
+  /** Returns that were accepted and did not come to their end. */
+  readonly openReturns: readonly string[];
   readonly audit: Audit;
   readonly stock: readonly StockDifference[];
   readonly reconciliation: Reconciliation;
@@ -57,7 +61,11 @@ function troublesOf(facts: ReplayFacts): readonly string[] {
     ...posted.flatMap((each) =>
       each.kind === "refused" ? [`invoice ${each.planned.invoice} was refused: ${each.why}`] : [],
     ),
+    ...facts.returns.flatMap((each) =>
+      each.kind === "failed" ? [`invoice ${each.planned.invoice} failed: ${each.why}`] : [],
+    ),
     ...audit.notFinal.map((order) => `not final: ${order}`),
+    ...facts.openReturns.map((each) => `not final: ${each}`),
     ...audit.duplicates.map((order) => `duplicate: ${order}`),
     ...audit.disagreements,
     ...stock.map(
@@ -82,10 +90,7 @@ function fileLines(plan: Plan): readonly string[] {
   return [
     row("file", `${number(lineCount)} lines of ${number(invoiceCount)} invoices`),
     row("orders", `${number(orders.length)}, of ${number(products.length)} products`),
-    row(
-      "returns",
-      `accepted 0, refused 0, not supported yet ${number(returns.invoiceCount)} (${number(returns.lineCount)} lines)`,
-    ),
+    row("returns", `${number(returns.invoiceCount)}, of ${number(returns.lineCount)} lines`),
     row("lines rejected", number(total)),
     ...rejected.map(([reason, count]) => row("", `${number(count)} ${reason}`)),
     row("invoices rejected", `${number(plan.rejectedInvoiceCount)}, with no line left`),
@@ -95,7 +100,8 @@ function fileLines(plan: Plan): readonly string[] {
   ];
 }
 
-function orderLines({ posted, audit, retryCount, killed }: ReplayFacts): readonly string[] {
+function orderLines(facts: ReplayFacts): readonly string[] {
+  const { posted, returns, openReturns, audit, retryCount, killed } = facts;
   const accepted = posted.filter(({ kind }) => kind === "accepted").length;
   const reasons = [...audit.reasons].map(([reason, count]) => `${number(count)} ${reason}`);
   return [
@@ -104,11 +110,20 @@ function orderLines({ posted, audit, retryCount, killed }: ReplayFacts): readonl
       const why = status === "CANCELED" && reasons.length > 0 ? `: ${reasons.join(", ")}` : "";
       return row(status, number(count) + why);
     }),
-    row("not final", number(audit.notFinal.length)),
+    ...returnLines(returns),
+    row("not final", number(audit.notFinal.length + openReturns.length)),
     row("duplicates", number(audit.duplicates.length)),
     row("calls repeated", number(retryCount)),
     ...(killed.length > 0 ? [row("killed", `${number(killed.length)}: ${killed.join(" ")}`)] : []),
   ];
+}
+
+function returnLines(returns: readonly PostedReturn[]): readonly string[] {
+  const accepted = returns.filter((each) => each.kind === "accepted");
+  const refused = returns.filter(({ kind }) => kind === "refused").length;
+  const refund = accepted.reduce((sum, each) => sum + each.refund, 0);
+  const what = `accepted ${number(accepted.length)} (GBP ${formatPence(refund)})`;
+  return [row("returned", `${what}, refused ${number(refused)}: no matching purchase`)];
 }
 
 function moneyLines({ audit, stock, reconciliation }: ReplayFacts): readonly string[] {
@@ -117,7 +132,10 @@ function moneyLines({ audit, stock, reconciliation }: ReplayFacts): readonly str
   const held = provider === undefined ? "unknown" : `GBP ${formatPence(provider)}`;
   const { money } = reconciliation;
   return [
-    row("money", `completed orders GBP ${formatPence(orders)}, at the provider ${held}`),
+    row(
+      "money",
+      `completed orders less returns GBP ${formatPence(orders)}, at the provider ${held}`,
+    ),
     row("stock", `${number(pieces)} pieces sold, ${number(stock.length)} products differ`),
     row(
       "reconciliation",

@@ -15,8 +15,10 @@ import { startKiller } from "./killer.ts";
 import type { ReplayOptions } from "./options.ts";
 import { listOrders, merchant } from "./order-list.ts";
 import type { Plan } from "./plan.ts";
-import { postOrders } from "./post-orders.ts";
-import type { PostedOrder } from "./post-orders.ts";
+import { postInvoices } from "./post-invoices.ts";
+import type { PostedInvoices } from "./post-invoices.ts";
+import type { PostedOrder } from "./post-order.ts";
+import { awaitReturns } from "./post-return.ts";
 import { createProgress } from "./progress.ts";
 import type { Progress } from "./progress.ts";
 import { reportOf } from "./report.ts";
@@ -51,12 +53,15 @@ export async function runReplay(url: string, plan: Plan, options: ReplayOptions)
   };
   const posting = { plan, run, options, progress, waitFor };
   const { posted, killed, postingSeconds } = await post(client, url, posting);
-  await waitFor(posted, {});
+  await waitFor(posted.orders, {});
+  const openReturns = await awaitReturns(client, posted.returns, { url, patienceMs });
   progress.end();
 
   const orders = await listOrders(client, { url, since: since.at });
   const found = audit({
-    posted,
+    posted: posted.orders,
+    returns: posted.returns,
+    mayPark: options.faults !== "none",
     orders: orders.filter(({ orderId }) => !since.known.has(orderId)),
     ledger: await readLedger(client, url),
   });
@@ -65,7 +70,9 @@ export async function runReplay(url: string, plan: Plan, options: ReplayOptions)
   const call = { url, path: "/reconciliation", as: merchant };
   return reportOf({
     plan,
-    posted,
+    posted: posted.orders,
+    returns: posted.returns,
+    openReturns,
     audit: found,
     stock,
     reconciliation: await client.ask(call, reconciliationSchema),
@@ -84,7 +91,7 @@ export function besideGateway(gatewayUrl: string, service: ServiceName): string 
 }
 
 interface Posting {
-  readonly posted: readonly PostedOrder[];
+  readonly posted: PostedInvoices;
   readonly killed: readonly string[];
   readonly postingSeconds: number;
 }
@@ -106,7 +113,7 @@ async function post(
   url: string,
   { plan, run, options, progress, waitFor }: PostingOptions,
 ): Promise<Posting> {
-  const { orders } = plan;
+  const { invoices } = plan;
   const faults = faultsOf(client, url, options);
   const background: Promise<void>[] = [];
   const killer =
@@ -120,16 +127,17 @@ async function post(
     const onPosted = (): void => {
       count += 1;
       progress.show(
-        `posted ${count} of ${orders.length} orders, ${client.retryCount} calls repeated`,
+        `posted ${count} of ${invoices.length} invoices, ${client.retryCount} calls repeated`,
       );
-      if (count === Math.ceil(orders.length / 2)) background.push(faults.breakOff());
+      if (count === Math.ceil(invoices.length / 2)) background.push(faults.breakOff());
     };
-    const posted = await postOrders(client, orders, { url, run, mode, concurrency, onPosted });
+    const postOptions = { url, run, mode, concurrency, patienceMs, onPosted };
+    const posted = await postInvoices(client, invoices, postOptions);
     const postingSeconds = (performance.now() - startedAt) / 1000;
     // Posting is quicker than what follows from it, and that is what the trouble is meant for.
     const isTroubled = killer !== undefined || options.faults !== "none";
-    const restMax = Math.floor(posted.length / 4);
-    if (isTroubled) await waitFor(posted, { restMax, withinMs: troubleWithinMs });
+    const restMax = Math.floor(posted.orders.length / 4);
+    if (isTroubled) await waitFor(posted.orders, { restMax, withinMs: troubleWithinMs });
     return { posted, killed: killer?.killed ?? [], postingSeconds };
   } finally {
     await killer?.stop();

@@ -42,9 +42,22 @@ describe("lines as the real file has them", () => {
     expect(readSaleLine(record(line))).toEqual({ kind: "rejected", reason });
   });
 
-  test("every line of a cancellation invoice belongs to a return", () => {
+  test("a line of a cancellation invoice brings pieces back; its price is noted if it is one", () => {
     const line = "C536379,D,Discount,-1,12/1/10 9:41,27.5,14527,United Kingdom";
-    expect(readSaleLine(record(line))).toEqual({ kind: "return" });
+    const read = { productId: "D", quantity: 1, unitPrice: 2750 };
+    expect(readSaleLine(record(line))).toEqual({ kind: "return", line: read });
+    const free = "C536757,84347,ROTATING ANGELS,-9360,12/2/10 14:23,0,15838,United Kingdom";
+    const noted = { productId: "84347", quantity: 9360 };
+    expect(readSaleLine(record(free))).toEqual({ kind: "return", line: noted });
+  });
+
+  test.each([
+    ["positive quantity on a cancellation invoice", "C536379,D,Discount,1,12/1/10 9:41,27.5,1,UK"],
+    ["quantity 0", "C536379,D,Discount,0,12/1/10 9:41,27.5,1,UK"],
+    ["unreadable", "C536379,,Discount,-1,12/1/10 9:41,27.5,1,UK"],
+    ["more than the shop takes", "C536379,D,Discount,-1000001,12/1/10 9:41,27.5,1,UK"],
+  ])("of a cancellation invoice, %s: %s", (reason, line) => {
+    expect(readSaleLine(record(line))).toEqual({ kind: "rejected", reason });
   });
 });
 

@@ -18,6 +18,7 @@ export type RejectReason =
   | "unreadable"
   | "adjustment invoice"
   | "negative quantity on an ordinary invoice"
+  | "positive quantity on a cancellation invoice"
   | "quantity 0"
   | "negative price"
   | "price 0"
@@ -33,11 +34,18 @@ export interface SaleLine {
   readonly isRounded: boolean;
 }
 
+/** One line of a cancellation invoice that brings something back. */
+export interface ReturnLine {
+  readonly productId: string;
+  readonly quantity: number;
+  /** Only noted by the shop, so what cannot be noted is left out. */
+  readonly unitPrice?: number;
+}
+
 /** What a line of the file turns out to be. */
 export type ReadLine =
   | { readonly kind: "sale"; readonly line: SaleLine }
-  /** A line of a cancellation invoice. */
-  | { readonly kind: "return" }
+  | { readonly kind: "return"; readonly line: ReturnLine }
   | { readonly kind: "rejected"; readonly reason: RejectReason };
 
 /** What the public API takes in one line. */
@@ -49,7 +57,7 @@ const nameLengthMax = 200;
 /** Tells a sale from all that also stands in such files. */
 export function readSaleLine(record: CsvRecord): ReadLine {
   const invoice = record.InvoiceNo.trim();
-  if (/^c/i.test(invoice)) return { kind: "return" };
+  if (isCancellation(invoice)) return readReturnLine(record);
   if (/^[a-z]/i.test(invoice)) return rejected("adjustment invoice");
   const productId = plain(record.StockCode);
   const quantity = readQuantity(record.Quantity);
@@ -70,6 +78,26 @@ export function readSaleLine(record: CsvRecord): ReadLine {
   const productName = plain(record.Description).slice(0, nameLengthMax);
   const { pence: unitPrice, isRounded } = price;
   return { kind: "sale", line: { productId, productName, quantity, unitPrice, isRounded } };
+}
+
+/** Whether an invoice takes goods back. */
+export function isCancellation(invoice: string): boolean {
+  return /^c/i.test(invoice.trim());
+}
+
+function readReturnLine(record: CsvRecord): ReadLine {
+  const productId = plain(record.StockCode);
+  const quantity = readQuantity(record.Quantity);
+  if (productId === "" || quantity === undefined) return rejected("unreadable");
+  if (quantity > 0) return rejected("positive quantity on a cancellation invoice");
+  if (quantity === 0) return rejected("quantity 0");
+  if (-quantity > quantityMax || productId.length > productIdLengthMax) {
+    return rejected("more than the shop takes");
+  }
+  const price = readPounds(record.UnitPrice);
+  const isNoted = price.kind === "price" && price.pence > 0 && price.pence <= unitPriceMax;
+  const noted = isNoted ? { unitPrice: price.pence } : {};
+  return { kind: "return", line: { productId, quantity: -quantity, ...noted } };
 }
 
 /** Text as the shop takes it: without control characters and the blanks around it. */

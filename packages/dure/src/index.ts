@@ -96,6 +96,22 @@ export type {
   SagaStore,
   StoredSaga,
 } from "./saga/saga-store.ts";
+export { FlowOverdue } from "./saga/flow-alert.ts";
+export type { FlowOverdueData } from "./saga/flow-alert.ts";
+export { flow } from "./saga/flow-builder.ts";
+export type { FlowOptions, FlowPath, FlowStepOptions } from "./saga/flow-builder.ts";
+export type { FlowDefinition, FlowFact, FlowStepPlan } from "./saga/flow-definition.ts";
+export { flowGraph, flowMermaid } from "./saga/flow-graph.ts";
+export type { FlowGraph, FlowGraphEdge, FlowGraphNode } from "./saga/flow-graph.ts";
+export type { FlowWait } from "./saga/flow-standing.ts";
+export type {
+  FlowEntry,
+  FlowEvent,
+  FlowName,
+  FlowStore,
+  HeardFact,
+  OpenedFlow,
+} from "./saga/flow-store.ts";
 export { saga } from "./saga/saga-builder.ts";
 export type { NewSaga, SagaOptions } from "./saga/saga-builder.ts";
 export { checkSaga } from "./saga/saga-check.ts";

@@ -79,7 +79,10 @@ export interface Restocked {
   readonly status: "RESTOCKED";
 }
 
-/** Sold to available. 422 NO_MATCHING_PURCHASE: the order has fewer of them, and nothing moved. */
+/**
+ * Sold to available. 422 NO_MATCHING_PURCHASE: the order has fewer of them, and nothing moved; 409
+ * VERSION_CONFLICT while pieces of it wait to be confirmed.
+ */
 export const restockPieces: StepContract<RestockPieces, Restocked> = {
   path: "/internal/steps/inventory-restock",
   body: z.strictObject({ ...stepOwner, returnId: returnIdSchema.optional(), items: itemsSchema }),

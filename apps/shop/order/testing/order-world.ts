@@ -2,6 +2,8 @@ import { createDure } from "dure";
 import type { Dure } from "dure";
 import { migrate, postgresStore, postgresTransport } from "dure/postgres";
 import type { PoolClient } from "pg";
+import { playParticipants } from "./played-participants.ts";
+import type { PlayedParticipants } from "./played-participants.ts";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -45,6 +47,8 @@ export interface OrderWorld extends AsyncDisposable {
   readonly heard: string[];
   /** What the other services answer over HTTP: JSON by path, without the query; else 404. */
   readonly answers: Map<string, (url: URL) => unknown>;
+  /** What the participants of sagas were asked for, and what they answer. */
+  readonly participants: PlayedParticipants;
   call(path: string, call?: Call): Promise<Answer>;
   /** Places `someOrder`, with a new key unless the call has one. */
   place(call?: Call): Promise<AcceptedOrder>;
@@ -59,7 +63,8 @@ export async function createOrderWorld(timing: OrderTiming = {}): Promise<OrderW
   const bus = stack.use(await createTestDatabase("order_bus"));
   const othersDatabase = stack.use(await createTestDatabase("order_others"));
   const answers: OrderWorld["answers"] = new Map();
-  const peers = await startPeers(answers);
+  const participants = playParticipants();
+  const peers = await startPeers(answers, participants);
   stack.defer(() => closeServer(peers));
   const { port } = peers.address() as AddressInfo; // it listens on TCP
   const service = await startOrder(configOf(database.url, bus.url, port), timing);
@@ -99,6 +104,7 @@ export async function createOrderWorld(timing: OrderTiming = {}): Promise<OrderW
     others,
     heard,
     answers,
+    participants,
     call,
     async place(init) {
       const key = `place-${(keyCount += 1)}`;
@@ -158,9 +164,13 @@ function configOf(databaseUrl: string, busUrl: string, peerPort: number): Servic
   };
 }
 
-async function startPeers(answers: OrderWorld["answers"]): Promise<Server> {
+async function startPeers(
+  answers: OrderWorld["answers"],
+  participants: PlayedParticipants,
+): Promise<Server> {
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? "/", "http://peers");
+    if (request.method === "POST") return void participants.answer(request, response);
     const answer = answers.get(url.pathname);
     response.writeHead(answer === undefined ? 404 : 200, { "content-type": "application/json" });
     response.end(JSON.stringify(answer === undefined ? {} : answer(url)));
@@ -174,8 +184,9 @@ async function closeServer(server: Server): Promise<void> {
   await new Promise((resolve) => server.close(resolve));
 }
 
-/** A body that is accepted. */
+/** A body that is accepted; the services follow its events. */
 export const someOrder: NewOrder = {
+  mode: "choreography",
   items: [
     { productId: "tea", quantity: 2, unitPrice: 150 },
     { productId: "cup", quantity: 1, unitPrice: 700 },

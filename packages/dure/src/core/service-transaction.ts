@@ -58,5 +58,5 @@ export interface TransactionStore<Client = unknown> {
    * Runs the statements in a transaction of their own: in one round trip where the driver can.
    * @throws COMMIT_REFUSED, COMMIT_IN_DOUBT as `run`
    */
-  runStatements(statements: readonly Statement[]): Promise<void>;
+  runStatements(statements: readonly Statement[], options?: RunOptions): Promise<void>;
 }

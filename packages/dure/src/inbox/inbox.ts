@@ -29,6 +29,8 @@ export interface Subscriber {
   readonly definition: AnyEventDefinition;
   readonly whenPoisoned: PoisonPolicy;
   readonly handle: (message: ReceivedMessage, tx: ServiceTransaction) => Promise<void> | void;
+  /** Called once in each transaction, when all of its messages have been handled. */
+  readonly finish?: ((tx: ServiceTransaction) => Promise<void>) | undefined;
 }
 
 /** Runs work in a transaction of the service whose events carry the given context. */
@@ -173,6 +175,7 @@ export class Inbox {
           } else await this.#run(message, tx);
         }
         current = undefined;
+        await this.#finish(tx);
         await parking.park(raw, held);
         await faults.hit("inbox.before-commit");
         return answer;
@@ -200,6 +203,11 @@ export class Inbox {
       await this.#parts.faults.hit("inbox.before-handler");
       await subscriber.handle({ ...message, data }, tx);
     }
+  }
+
+  async #finish(tx: ServiceTransaction): Promise<void> {
+    const finishing = new Set(this.#parts.subscribers.map(({ finish }) => finish));
+    for (const finish of finishing) await finish?.(tx);
   }
 
   /** Tries again what is due. Says how long it may be until something else is. */
@@ -250,6 +258,8 @@ export class Inbox {
             current = message;
             await this.#run(message, tx);
           }
+          current = undefined;
+          await this.#finish(tx);
           const ids = run.map((item) => item.id);
           if (ids.length > 0) await parking.resolve(raw, ids);
         },

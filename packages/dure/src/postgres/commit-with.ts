@@ -35,11 +35,12 @@ export async function commitWith(
 export async function commitAlone(
   client: PostgresClient,
   statements: readonly Statement[],
+  begin: string,
 ): Promise<CommitAnswer> {
   const answer = sendTogether(client, statements, false);
   if (answer !== undefined) return answer;
   try {
-    await client.query("begin isolation level read committed");
+    await client.query(begin);
   } catch (error) {
     return { kind: "failed", error, mayHaveCommitted: false };
   }

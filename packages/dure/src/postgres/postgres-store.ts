@@ -5,6 +5,7 @@ import type { Logger } from "../core/logger.ts";
 import type { ServiceStore } from "../service/service-store.ts";
 import { postgresAdminStore } from "./admin-store.ts";
 import { postgresInboxStore } from "./inbox-store.ts";
+import { postgresFlowStore } from "./flow-store.ts";
 import { createMaintenance, readRetention } from "./maintenance.ts";
 import type { Retention } from "./maintenance.ts";
 import { checkSchema } from "./migrate.ts";
@@ -78,6 +79,7 @@ export function postgresStore<Client extends PostgresClient>(
     parking: postgresParkingStore(bounded, schema),
     transactions: postgresTransactionStore(pool, { schema, idleInTransactionMsMax }),
     sagas: postgresSagaStore(bounded, schema),
+    flows: postgresFlowStore(schema),
     admin: postgresAdminStore(bounded, schemaName, pool),
     news: {
       tell: () => notifications.tell(),

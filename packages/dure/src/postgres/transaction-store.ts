@@ -1,5 +1,5 @@
 import { DureError, describeError } from "../core/errors.ts";
-import type { TransactionStore } from "../core/service-transaction.ts";
+import type { RunOptions, TransactionStore } from "../core/service-transaction.ts";
 import { commitAlone, commitWith } from "./commit-with.ts";
 import type { CommitAnswer } from "./commit-with.ts";
 import { outboxSql } from "./outbox-sql.ts";
@@ -25,13 +25,15 @@ export function postgresTransactionStore<Client extends PostgresClient>(
       ? beginOnly
       : `${beginOnly}; set local idle_in_transaction_session_timeout = ${idleMs}`;
   const beginAsAlways = beginText(idleInTransactionMsMax);
+  const beginWithin = (options: RunOptions | undefined): string => {
+    const idleMs = options?.idleMsMax ?? Infinity;
+    return idleMs < (idleInTransactionMsMax || Infinity) ? beginText(idleMs) : beginAsAlways;
+  };
   return {
     async run(work, options) {
       const { client, release } = await connect(pool);
       try {
-        const idleMs = options?.idleMsMax ?? Infinity;
-        const isShorter = idleMs < (idleInTransactionMsMax || Infinity);
-        await begin(client, isShorter ? beginText(idleMs) : beginAsAlways);
+        await begin(client, beginWithin(options));
         const { result, last = [] } = await work(client, client);
         assertCommitted(await commitWith(client, last, assertTransaction));
         release();
@@ -40,11 +42,11 @@ export function postgresTransactionStore<Client extends PostgresClient>(
         throw await rolledBack(client, release, error);
       }
     },
-    async runStatements(statements) {
+    async runStatements(statements, options) {
       const { client, release } = await connect(pool);
       let isOver = false;
       try {
-        const answer = await commitAlone(client, statements);
+        const answer = await commitAlone(client, statements, beginWithin(options));
         isOver = answer.kind === "answered" || classifySqlError(answer.error) !== "unavailable";
         assertCommitted(answer);
       } finally {

@@ -3,6 +3,7 @@ import type { AnyEventDefinition, EventToWrite } from "../core/event.ts";
 import type { ServiceTransaction } from "../core/service-transaction.ts";
 import type { StandardSchema } from "../core/standard-schema.ts";
 import type { Statement } from "../core/transaction.ts";
+import type { SagaReason } from "./saga-event.ts";
 
 /** What a step is told of the call that it is to make. */
 export interface StepCall {
@@ -42,6 +43,8 @@ export interface CompensationContext extends SagaContext {
   readonly call: CompensationCall;
   /** What the step came to; undefined where that is not known, or was nothing. */
   readonly result: unknown;
+  /** Why the saga is undone. */
+  readonly reason: SagaReason;
 }
 
 /** What a step by message counts as an answer to its command. */

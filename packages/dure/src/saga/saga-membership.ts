@@ -40,6 +40,8 @@ export interface MembershipParts extends Pick<AttemptParts, "transaction" | "onA
     events: readonly Announcement[],
   ) => Promise<readonly Statement[]>;
   readonly announce: RunHost["announce"];
+  /** Events have been written to the outbox. */
+  readonly onAnnounced: () => void;
   /** There is room for more sagas. */
   readonly onRoom: () => void;
 }

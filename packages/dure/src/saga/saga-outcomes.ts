@@ -40,14 +40,6 @@ export function outcomeOf(
   }
 }
 
-/** The error of a saga that is not there. */
-export function sagaNotFound(sagaId: string): DureError {
-  return new DureError(
-    "SAGA_NOT_FOUND",
-    `there is no saga ${sagaId}; one that ended long ago is not kept`,
-  );
-}
-
 type EndEvent = Extract<SagaEvent, { type: "completed" | "compensated" | "parked" | "commanded" }>;
 
 function isEnd(event: SagaEvent): event is EndEvent {
@@ -59,6 +51,14 @@ function isEnd(event: SagaEvent): event is EndEvent {
 function reasonOf(end: EndEvent): SagaReason {
   if (end.type === "compensated" || end.type === "parked") return end.reason;
   return { code: "RESOLVED", error: "an operator has marked it as resolved" };
+}
+
+/** The error of a saga that is not there. */
+export function sagaNotFound(sagaId: string): DureError {
+  return new DureError(
+    "SAGA_NOT_FOUND",
+    `there is no saga ${sagaId}; one that ended long ago is not kept`,
+  );
 }
 
 interface Watcher {
@@ -80,6 +80,8 @@ export class SagaOutcomes {
   readonly #isHere: (sagaId: string) => boolean;
   readonly #watchers: Map<string, Set<Watcher>> = new Map();
   #isAsking = false;
+  /** Why nobody tells any more, since then. */
+  #stopped: { readonly reason: unknown } | undefined;
   #waitMs = pollMsMin;
 
   constructor(parts: {
@@ -96,6 +98,8 @@ export class SagaOutcomes {
   wait(sagaId: string, signal: AbortSignal | undefined): Promise<SagaOutcome> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) return reject(signal.reason as Error);
+      // It asked whether there is such a saga while it was stopped.
+      if (this.#stopped !== undefined) return reject(this.#stopped.reason as Error);
       const watchers = this.#watchers.get(sagaId) ?? new Set<Watcher>();
       this.#watchers.set(sagaId, watchers);
       const onAbort = (): void => {
@@ -129,6 +133,7 @@ export class SagaOutcomes {
 
   /** Nobody will tell any more. */
   stop(reason: unknown): void {
+    this.#stopped = { reason };
     for (const watchers of this.#watchers.values()) {
       for (const watcher of watchers) watcher.reject(reason);
     }

@@ -87,7 +87,8 @@ export interface SagaParts {
   readonly afterCommit: (tx: TransactionHandle, callBack: () => void) => void;
 }
 
-const idPattern = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
+/** What the id of a saga may be. */
+export const sagaIdPattern: RegExp = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
 /** As often a start is tried while its process joins anew. */
 const attemptsMax = 5;
 
@@ -106,7 +107,7 @@ export function createSagas(parts: SagaParts): Sagas {
       const plan = parts.plans.get(planKey(definition.name, definition.version));
       if (plan?.definition !== definition) throw notRegistered(definition);
       const sagaId = options.id ?? `SAGA-${newUlid(parts.clock)}`;
-      if (!idPattern.test(sagaId)) throw invalidId(sagaId);
+      if (!sagaIdPattern.test(sagaId)) throw invalidId(sagaId);
       const value = await checkedInput(definition, input);
       const start: SagaStart = {
         sagaId,

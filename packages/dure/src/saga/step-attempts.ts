@@ -149,6 +149,8 @@ function contextOf(
     input: run.state.input,
     results: resultsOf(run.state),
     result: step.result,
+    // Known from the turn on, and read by compensations only.
+    reason: run.state.reason ?? { code: "UNKNOWN", error: "" },
     call: {
       sagaId,
       step: plan.name,

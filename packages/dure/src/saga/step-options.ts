@@ -4,6 +4,7 @@ import type { ServiceTransaction } from "../core/service-transaction.ts";
 import type { StandardSchema } from "../core/standard-schema.ts";
 import type { Statement } from "../core/transaction.ts";
 import type { CompensationCall, StepCall } from "./saga-definition.ts";
+import type { SagaReason } from "./saga-event.ts";
 import type { Refused } from "./storable.ts";
 
 /** What a saga's code may read, wherever it stands. Frozen. */
@@ -29,6 +30,8 @@ export interface CompensationView<Input, Results, Result> extends SagaView<Input
    * committed together with its result, so there it is always known.
    */
   readonly result: Result;
+  /** Why the saga is undone: what a step refused or failed with, `TIMED_OUT`, or the reason of who canceled it. */
+  readonly reason: SagaReason;
 }
 
 /** Beside it, code of a local step gets the transaction that will commit with the journal record. */

@@ -27,6 +27,7 @@ import type { SagaEngine } from "../saga/saga-engine.ts";
 import type { Sagas } from "../saga/sagas.ts";
 import { watchBacklog } from "./backlog-watch.ts";
 import { assertDedupHorizon } from "./dedup-horizon.ts";
+import { wireFlows } from "./flow-wiring.ts";
 import { runMaintenance } from "./maintenance-loop.ts";
 import { readOptions } from "./service-options.ts";
 import type { DureOptions, DureSettings } from "./service-options.ts";
@@ -80,6 +81,7 @@ export class Dure<Client = unknown> {
   /** Starts sagas, waits for them, and what an operator sees of them and does to them. */
   readonly sagas: Sagas & SagaControl;
   readonly #sagaEngine: SagaEngine | undefined;
+  readonly #watchFlows: ((signal: AbortSignal) => Promise<void>) | undefined;
   readonly #afterCommit: WeakMap<TransactionHandle, (() => void)[]> = new WeakMap();
   readonly #options: DureOptions<Client>;
   readonly #settings: DureSettings;
@@ -106,7 +108,7 @@ export class Dure<Client = unknown> {
       clock: this.#clock,
       onWritten: () => this.#wakeRelays(),
     });
-    const { sagas, engine, handlers } = wireSagas({
+    const { sagas, engine, outcomes, handlers } = wireSagas({
       options,
       settings: this.#settings.sagas,
       clock: this.#clock,
@@ -122,6 +124,19 @@ export class Dure<Client = unknown> {
       this.on(definition, { group: `${options.service}.sagas` }, (message, tx) =>
         handle(message, tx),
       );
+    }
+    const flows = wireFlows({
+      options,
+      watchMs: this.#settings.flowWatchMs,
+      outcomes: engine === undefined ? outcomes : undefined,
+      clock: this.#clock,
+      logger: this.#logger,
+      run: (work) => this.#run(work, () => undefined),
+    });
+    this.#watchFlows = flows.watch;
+    for (const handler of flows.handlers) {
+      // One that cannot be read must not hold up what is heard of other flows, and order says nothing here.
+      this.#subscribe(`${options.service}.flows`, { ...handler, whenPoisoned: "skip" });
     }
   }
 
@@ -192,16 +207,20 @@ export class Dure<Client = unknown> {
     handler: Handler<Output, Client>,
   ): void {
     if (this.#stop !== undefined) throw misuse("on must be called before start");
-    const name = options.group ?? this.#options.service;
-    const group: Group = this.#groups.get(name) ?? { name, subscribers: [], from: "earliest" };
-    this.#groups.set(name, group);
-    group.from = options.from ?? group.from;
-    group.subscribers.push({
+    const group = this.#subscribe(options.group ?? this.#options.service, {
       definition,
       whenPoisoned: options.whenPoisoned ?? "park-key",
       // The inbox has parsed the data with this very definition, and runs in a transaction of this store.
       handle: handler as unknown as Subscriber["handle"],
     });
+    group.from = options.from ?? group.from;
+  }
+
+  #subscribe(name: string, subscriber: Subscriber): Group {
+    const group: Group = this.#groups.get(name) ?? { name, subscribers: [], from: "earliest" };
+    this.#groups.set(name, group);
+    group.subscribers.push(subscriber);
+    return group;
   }
 
   /**
@@ -244,6 +263,7 @@ export class Dure<Client = unknown> {
     }
     for (const group of this.#groups.values()) loops.push(this.#startConsumer(group, signal));
     if (this.#sagaEngine !== undefined) loops.push(this.#sagaEngine.run(signal));
+    if (this.#watchFlows !== undefined) loops.push(this.#watchFlows(signal));
     this.#loops = Promise.all(loops);
   }
 

@@ -13,6 +13,7 @@ import { SagaParked } from "../saga/saga-alert.ts";
 import { SagaEngine } from "../saga/saga-engine.ts";
 import type { SagaSettings } from "../saga/saga-engine.ts";
 import type { SagaEvent } from "../saga/saga-event.ts";
+import type { SagaOutcomes } from "../saga/saga-outcomes.ts";
 import { plansOf } from "../saga/saga-plans.ts";
 import type { Announcement, SagaRun } from "../saga/saga-run.ts";
 import type { SagaReply } from "../saga/saga-signal.ts";
@@ -46,6 +47,8 @@ interface WiringParts<Client> {
 export function wireSagas<Client>(parts: WiringParts<Client>): {
   readonly sagas: Sagas & SagaControl;
   readonly engine: SagaEngine | undefined;
+  /** Those who wait for ends: the engine tells them when it stops; without one the service does. */
+  readonly outcomes: SagaOutcomes;
   readonly handlers: readonly ReplyHandler[];
 } {
   const { options, settings, clock, logger, isRunning, run, afterCommit, onWritten } = parts;
@@ -61,7 +64,8 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
     clock,
     logger,
     transaction: (work, last, runOptions) => run(work, { last, options: runOptions }),
-    runStatements: (statements) => store.transactions.runStatements(statements),
+    runStatements: (statements) =>
+      store.transactions.runStatements(statements, { idleMsMax: settings.leaseMs }),
     prepareEvents: write,
     announce: createAnnouncer(logger, clock),
     onAnnounced: onWritten,
@@ -86,7 +90,12 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
     store: store.sagas,
     onReply: (tx) => afterCommit(tx, () => engine.wake()),
   });
-  return { sagas, engine: definitions.length === 0 ? undefined : engine, handlers };
+  return {
+    sagas,
+    engine: definitions.length === 0 ? undefined : engine,
+    outcomes: engine.outcomes,
+    handlers,
+  };
 }
 
 /** What the engine says outside with an entry: commands by message, and that a saga was parked. */

@@ -8,6 +8,7 @@ import type { Logger } from "../core/logger.ts";
 import type { Transport } from "../core/transport.ts";
 import type { ConsumerOptions, ConsumerSettings } from "../inbox/consumer.ts";
 import type { RelayOptions, RelaySettings } from "../outbox/relay.ts";
+import type { FlowDefinition } from "../saga/flow-definition.ts";
 import type { AnySagaDefinition } from "../saga/saga-definition.ts";
 import type { SagaSettings } from "../saga/saga-engine.ts";
 import type { BacklogLimits } from "./backlog-watch.ts";
@@ -32,7 +33,7 @@ export interface DureOptions<Client = unknown> {
   readonly backlog?: BacklogLimits;
   /** All events that the service knows. Given: a message of another type on a subscribed topic is a dead letter at once. */
   readonly contracts?: readonly AnyEventDefinition[];
-  /** The sagas that this process drives. */
+  /** The sagas that this process drives, and the flows that it follows. */
   readonly sagas?: DrivenSagas;
   readonly logger?: Logger;
   readonly clock?: Clock;
@@ -42,7 +43,11 @@ export interface DureOptions<Client = unknown> {
 /** What {@link DureOptions.sagas} takes. */
 export interface DrivenSagas extends Partial<SagaSettings> {
   /** All versions that may still be under way: what no process knows stands still. */
-  readonly definitions: readonly AnySagaDefinition[];
+  readonly definitions?: readonly AnySagaDefinition[];
+  /** Choreographed flows to be followed from their events, in all versions that may still be under way. */
+  readonly flows?: readonly FlowDefinition[];
+  /** How often it is looked for flows that wait too long, in milliseconds. @defaultValue 1000 */
+  readonly flowWatchMs?: number;
 }
 
 /** The options that are numbers, with the defaults filled in. */
@@ -52,6 +57,7 @@ export interface DureSettings {
   readonly redriveWindowMs: number;
   readonly backlog: Required<BacklogLimits>;
   readonly sagas: SagaSettings;
+  readonly flowWatchMs: number;
 }
 
 const knownOptions = [
@@ -140,12 +146,15 @@ export function readOptions(options: DureOptions): DureSettings {
     redriveWindowMs,
     backlog,
     sagas,
+    flowWatchMs: options.sagas?.flowWatchMs ?? 1_000,
   };
 }
 
 function readSagaOptions(options: DrivenSagas | undefined, problems: string[]): SagaSettings {
-  const { definitions, ...given } = options ?? { definitions: [] };
+  const { definitions = [], flows = [], flowWatchMs = 1_000, ...given } = options ?? {};
   if (!Array.isArray(definitions)) problems.push("sagas.definitions: must be a list");
+  if (!Array.isArray(flows)) problems.push("sagas.flows: must be a list");
+  range("sagas.flowWatchMs", flowWatchMs, 5, 3_600_000, problems);
   unknownKeys("sagas.", given, ["concurrency", "leaseMs", "pollMs"], problems);
   const settings = { concurrency: 1_000, leaseMs: 10_000, pollMs: 250, ...given };
   range("sagas.concurrency", settings.concurrency, 1, 100_000, problems);

@@ -3,6 +3,7 @@ import type { ParkingStore } from "../core/parking.ts";
 import type { TransactionStore } from "../core/service-transaction.ts";
 import type { InboxStore } from "../inbox/inbox-store.ts";
 import type { OutboxStore } from "../outbox/outbox-store.ts";
+import type { FlowStore } from "../saga/flow-store.ts";
 import type { SagaStore } from "../saga/saga-store.ts";
 
 /** Everything that a service keeps in its own database. `dure/postgres` makes one. */
@@ -13,6 +14,7 @@ export interface ServiceStore<Client = unknown> {
   readonly transactions: TransactionStore<Client>;
   readonly admin: AdminStore;
   readonly sagas: SagaStore;
+  readonly flows: FlowStore;
   /** Hints from process to process that the outbox has news; may be lost. */
   readonly news: {
     tell(): void;

@@ -94,6 +94,19 @@ describe("two sagas, one completed and one undone", { timeout: 3_600_000 }, () =
   });
 });
 
+describe("a choreographed flow", { timeout: 3_600_000 }, () => {
+  it("is followed to the same end wherever the process dies or loses an answer", async () => {
+    const isAll = process.env["DURE_CRASH_POINTS"] === "all";
+    const report = await exploreScenario("flow", {
+      faults: ["crash", "answer-lost"],
+      points: isAll ? "all" : 10,
+    });
+    if (isAll) console.log(formatReport(report));
+    expect(pointsWith(report, "violated"), formatReport(report)).toEqual([]);
+    expect(report.foundCount).toBeGreaterThan(100);
+  });
+});
+
 describe("a point that is never reached", { timeout: 60_000 }, () => {
   it("is tried twice and reported, and the report is not green", async () => {
     const env = { FLEETING_FILE: join(folder, "runs") };

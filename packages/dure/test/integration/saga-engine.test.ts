@@ -76,6 +76,27 @@ describe("a saga", () => {
     expect(calls).toEqual(["a", "b", "undo S-2-b", "undo S-2-a"]);
   });
 
+  it("tells its compensations why it is undone", async () => {
+    const definition = saga("why", { version: 1, input })
+      .step("a", {
+        run: async () => undefined,
+        compensate: async ({ reason }) => {
+          calls.push(`${reason.code} of ${reason.step}`);
+        },
+      })
+      .step("b", {
+        run: async () => {
+          throw new StepRefusedError("OUT_OF_STOCK", "there is none");
+        },
+        compensate: async () => undefined,
+      })
+      .end();
+    await using service = await started(definition);
+    const run = await service.dure.sagas.start(definition, { order: "o1" }, { id: "S-why" });
+    await run.outcome();
+    expect(calls).toEqual(["OUT_OF_STOCK of b"]);
+  });
+
   it("commits a local step together with its journal record", async () => {
     const definition = saga("local", { version: 1, input })
       .step("insert", {

@@ -1,0 +1,114 @@
+import { ConsecutiveBreaker, circuitBreaker, handleWhen, isBrokenCircuitError } from "cockatiel";
+import type { CircuitBreakerPolicy } from "cockatiel";
+import { PermanentError, RetryableError, StepRefusedError } from "dure";
+import type { StepCall } from "dure";
+import type { PeerClient } from "../chassis/peer-client.ts";
+import { PeerError } from "../chassis/peer-error.ts";
+import { continueTrace } from "../chassis/trace-context.ts";
+import { fencingTokenHeader } from "../contracts/http/step.ts";
+import type { StepContract } from "../contracts/http/step.ts";
+import type { Peers } from "./peers.ts";
+
+/** The services that take part in sagas. */
+export type Participant = "payment" | "inventory" | "delivery";
+
+/** One call of a saga to a participant. */
+export interface StepQuestion<Body, Answer> {
+  readonly contract: StepContract<Body, Answer>;
+  readonly body: Body;
+  readonly call: StepCall;
+  /** Of a step that makes several calls. @defaultValue the step's own */
+  readonly key?: string;
+  /** The forward key, of a call that undoes a step. */
+  readonly compensates?: string;
+  /** Codes that say "it did not happen and will not", with the word for that in the shop. */
+  readonly refusals?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Asks a participant, with the step's key, until it has answered definitely, or its retries, its
+ * breaker or the saga end that. When it rejects, the saga decides what follows:
+ *
+ * @throws StepRefusedError for the refusals of the question
+ * @throws RetryableError when the participant asks for a pause, or has not answered anybody lately
+ * @throws PermanentError when asking again with the same key would bring the same
+ * @throws PeerError otherwise: whether it happened is not known
+ */
+export type AskParticipant = <Body, Answer>(
+  participant: Participant,
+  question: StepQuestion<Body, Answer>,
+) => Promise<Answer>;
+
+/** So many calls in a row without an answer, and the others are not kept waiting for theirs. */
+const failuresMax = 8;
+const breakMs = 1_000;
+
+/** Calls through the peers' clients, which time out and retry, and a breaker for each around that. */
+export function createParticipantCaller(peers: Pick<Peers, Participant>): AskParticipant {
+  const breakers: Readonly<Record<Participant, CircuitBreakerPolicy>> = {
+    payment: createBreaker(),
+    inventory: createBreaker(),
+    delivery: createBreaker(),
+  };
+  return (participant, question) =>
+    breakers[participant]
+      .execute(() => ask(peers[participant], question))
+      .catch((error: unknown) => fail(participant, error, question.refusals));
+}
+
+function createBreaker(): CircuitBreakerPolicy {
+  // A problem is an answer; a saga that gives up says nothing about the peer.
+  const isSilent = (error: unknown): boolean =>
+    error instanceof PeerError && error.status === undefined && error.code !== "ABORTED";
+  return circuitBreaker(handleWhen(isSilent), {
+    halfOpenAfter: breakMs,
+    breaker: new ConsecutiveBreaker(failuresMax),
+  });
+}
+
+function ask<Body, Answer>(
+  peer: PeerClient,
+  { contract, body, call, key = call.key, compensates }: StepQuestion<Body, Answer>,
+): Promise<Answer> {
+  return peer.ask({
+    method: "POST",
+    path: contract.path,
+    body,
+    schema: contract.answer,
+    idempotencyKey: key,
+    ...(compensates === undefined ? {} : { compensates }),
+    headers: { [fencingTokenHeader]: String(call.fencingToken) },
+    // One id for all that a saga asks for, through all its retries.
+    context: {
+      requestId: call.sagaId,
+      trace: continueTrace(call.traceparent),
+      signal: call.signal,
+    },
+  });
+}
+
+/** Answers that a token or a moment later may change. */
+const passing: ReadonlySet<number> = new Set([401, 403, 404, 408, 409, 425, 429]);
+
+function fail(
+  participant: Participant,
+  error: unknown,
+  refusals: Readonly<Record<string, string>> = {},
+): never {
+  if (isBrokenCircuitError(error)) {
+    const message = `${participant} has not answered lately; it is left alone for a moment`;
+    throw new RetryableError(message, { retryAfterMs: breakMs, cause: error });
+  }
+  if (!(error instanceof PeerError)) throw error;
+  const reason = refusals[error.code];
+  if (reason !== undefined && !error.outcomeUnknown) {
+    throw new StepRefusedError(reason, error.detail ?? error.message, { cause: error });
+  }
+  if (error.retryAfterMs !== undefined) {
+    const { retryAfterMs } = error;
+    throw new RetryableError(error.message, { retryAfterMs, cause: error });
+  }
+  const { status } = error;
+  if (status === undefined || status >= 500 || passing.has(status)) throw error;
+  throw new PermanentError(error.message, { cause: error });
+}
