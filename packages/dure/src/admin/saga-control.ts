@@ -21,7 +21,8 @@ export interface SagaPage {
 /**
  * What an operator sees of the sagas of one service, and does to them, whichever process drives them. Each
  * command needs to be told who and why, is written to the audit log in the commit that leaves it for the
- * saga's owner, and resolves to whether it was not asked before: twice is once. What the saga's state does not
+ * saga's owner, and resolves to whether it was not asked before: twice is once, and when the first one has
+ * been taken, the second is refused as any that does not fit the state. What the saga's state does not
  * allow is refused at once with SAGA_COMMAND_REFUSED and the reason. Where the state has changed before the
  * owner took it, or this process does not know the definition, the owner refuses it, and the journal says
  * `command-refused`.
@@ -166,11 +167,17 @@ function createTimers(parts: SagaControlParts): SagaTimers {
         case "unknown":
           throw sagaNotFound(sagaId);
         case "driven":
-          throw refused("move its deadline", sagaId, "a process drives it now; try again");
+          throw refused(
+            `move the deadline of saga ${sagaId}`,
+            "a process drives it now; try again",
+          );
         case "parked":
-          throw refused("move its deadline", sagaId, "it is parked, and has none that counts");
+          throw refused(
+            `move the deadline of saga ${sagaId}`,
+            "it is parked, and has none that counts",
+          );
         case "ended":
-          throw refused("move its deadline", sagaId, "it has ended");
+          throw refused(`move the deadline of saga ${sagaId}`, "it has ended");
       }
     },
   };
@@ -186,6 +193,7 @@ async function command(
   by: ActorWithReason,
 ): Promise<boolean> {
   const what = given.step === undefined ? given.command : `${given.command} step "${given.step}"`;
+  const action = given.step === undefined ? `${what} saga ${sagaId}` : `${what} of saga ${sagaId}`;
   const { actor, reason } = checkedReason(by, `you ${what}`);
   const body: SagaCommand = { kind: "command", ...given, actor, why: reason };
   for (let look = 1; look <= looksMax; look += 1) {
@@ -193,7 +201,7 @@ async function command(
     if (saga === undefined) throw sagaNotFound(sagaId);
     const { state } = stateOf(saga, plans.get(planKey(saga.definition, saga.version)));
     const refusal = refusalOf(state, body);
-    if (refusal !== undefined) throw refused(what, sagaId, refusal);
+    if (refusal !== undefined) throw refused(action, refusal);
     if (isAsked(state, given.command)) return false;
     const n = saga.process === undefined ? saga.journal.length : undefined;
     const subject = [given.step, given.as, given.at].filter((x) => x !== undefined).join("/");
@@ -207,13 +215,13 @@ async function command(
       case "unknown":
         throw sagaNotFound(sagaId);
       case "ended":
-        throw refused(what, sagaId, "it has ended");
+        throw refused(action, "it has ended");
       case "busy":
-        throw refused(what, sagaId, "another operator's command waits to be taken; look again");
+        throw refused(action, "another operator's command waits to be taken; look again");
       case "moved":
     }
   }
-  throw refused(what, sagaId, "it goes on while you look; look again");
+  throw refused(action, "it goes on while you look; look again");
 }
 
 /** It is being undone already, or will be. */
@@ -269,6 +277,6 @@ function checkedResult(result: unknown): unknown {
   throw invalid("result: must be a value that JSON can hold");
 }
 
-function refused(what: string, sagaId: string, why: string): DureError {
-  return new DureError("SAGA_COMMAND_REFUSED", `cannot ${what} of saga ${sagaId}: ${why}`);
+function refused(what: string, why: string): DureError {
+  return new DureError("SAGA_COMMAND_REFUSED", `cannot ${what}: ${why}`);
 }

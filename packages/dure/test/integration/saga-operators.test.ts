@@ -123,8 +123,10 @@ describe("a failing compensation", () => {
       { id: "saga/P-1", side: "saga", step: "hold", errorCode: "PERMANENT", attempts: 1 },
     ]);
     broken.clear();
-    const answers = await Promise.all([sagas.retry("P-1", by), sagas.retry("P-1", by)]);
-    expect(answers.toSorted()).toEqual([false, true]);
+    const answers = await Promise.allSettled([sagas.retry("P-1", by), sagas.retry("P-1", by)]);
+    // The other one is told that it waits, or that the saga is parked no more.
+    const asked = answers.filter((answer) => answer.status === "fulfilled" && answer.value);
+    expect(asked).toHaveLength(1);
     await ended(service, "P-1", "COMPENSATED");
     expect(done.filter((what) => what === "unhold")).toHaveLength(1);
     expect(await audit("P-1")).toEqual(["ada saga.retry saga/P-1: provider is back"]);
