@@ -1941,6 +1941,8 @@ CREATE OR REPLACE FUNCTION dure.saga_claim(p_process integer, p_definitions text
  SET enable_seqscan TO 'off'
 AS $function$
 declare
+  -- Read once: clock_timestamp() is volatile, and what is volatile is no condition for an index.
+  v_now constant timestamptz := clock_timestamp();
   v_signalled text[];
 begin
   perform pg_advisory_xact_lock_shared(saga_lock_namespace(), p_process);
@@ -1958,7 +1960,7 @@ begin
       cross join lateral (
         select c.saga_id from saga_live c
         where c.definition = d.definition and c.version = d.version
-          and c.process is null and c.wake_at <= clock_timestamp()
+          and c.process is null and c.wake_at <= v_now
         order by c.wake_at limit d.places
         for update skip locked
       ) l
@@ -2374,12 +2376,13 @@ CREATE OR REPLACE FUNCTION dure.saga_retire(p_older_ms bigint, p_limit integer)
  SET search_path TO 'dure', 'pg_temp'
 AS $function$
 declare
+  -- Read once: what is volatile is no condition for an index.
+  v_before constant timestamptz := clock_timestamp() - p_older_ms * interval '1 ms';
   v_ids text[];
 begin
   v_ids := array(
     select saga_id from saga_instance
-    where started_at < clock_timestamp() - p_older_ms * interval '1 ms'
-      and ended_at < clock_timestamp() - p_older_ms * interval '1 ms'
+    where started_at < v_before and ended_at < v_before
     limit p_limit
     for update skip locked
   );
