@@ -16,15 +16,15 @@ it("names a version that no process knows once, until it is taken", async () => 
   });
   await look();
   await look();
-  await clock.advance(61_000);
+  clock.advance(61_000);
   await look();
   expect(said).toHaveLength(1);
   expect(said[0]).toContain("sagas of old@1 stand still");
   found = [];
-  await clock.advance(61_000);
+  clock.advance(61_000);
   await look();
   found = [{ definition: "old", version: 1, count: 1 }];
-  await clock.advance(61_000);
+  clock.advance(61_000);
   await look();
   expect(said).toHaveLength(2);
 });
