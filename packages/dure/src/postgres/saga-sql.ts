@@ -44,11 +44,11 @@ export function sagaSql(schema: string): SagaSql {
     leftBehind: `/* dure:saga.left-behind */
       select definition, version, count(*)::integer as count from (
         select definition, version, saga_id from ${schema}.saga_live
-        where process is null and wake_at < clock_timestamp() - interval '1 minute'
+        where process is null and wake_at < statement_timestamp() - interval '1 minute'
         union
         select l.definition, l.version, l.saga_id
         from ${schema}.saga_signal s join ${schema}.saga_live l on l.saga_id = s.saga_id
-        where s.sent_at < clock_timestamp() - interval '1 minute' and l.process is null
+        where s.sent_at < statement_timestamp() - interval '1 minute' and l.process is null
       ) l group by definition, version`,
     owned: `/* dure:saga.owned */ select saga_id from ${schema}.saga_live where process = $1`,
     signals: `/* dure:saga.signals */

@@ -1,7 +1,9 @@
 /** A saga is canceled before its pivot, once, and not after it. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
+import { createSagaControl } from "../../src/admin/index.ts";
 import { saga } from "../../src/index.ts";
+import { postgresAdmin } from "../../src/postgres/index.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test-database.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { createTestService, type TestService } from "./service-fixture.ts";
@@ -88,6 +90,14 @@ describe("cancel", () => {
     const run = await sagas.start(definition, { at: "pivot" }, { id: "C-2" });
     await reached.promise;
     expect(await sagas.cancel("C-2", by)).toEqual({ kind: "too-late" });
+    // A process that does not know the definition cannot say so: the owner does.
+    const { sagas: store } = postgresAdmin({ pool: database.pool });
+    const shell = createSagaControl({ store, plans: new Map(), onCommand: () => undefined });
+    expect(await shell.compensate("C-2", by)).toBe(true);
+    await waitFor(
+      async () => (await shell.get("C-2")).journal.some(({ type }) => type === "command-refused"),
+      { what: "the owner to refuse it" },
+    );
     gate.resolve();
     expect(await run.outcome()).toMatchObject({ kind: "completed" });
     expect(undone).toEqual([]);
