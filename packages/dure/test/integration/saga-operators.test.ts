@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { PermanentError, RetryableError, saga } from "../../src/index.ts";
+import { postgresStore } from "../../src/postgres/index.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test-database.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { createTestService, type TestService } from "./service-fixture.ts";
@@ -274,10 +275,12 @@ describe("lists", () => {
     await database.pool.query(
       "update dure.saga_instance set ended_at = ended_at - interval '40 days' where saga_id like 'L-%'",
     );
-    const { rows } = await database.pool.query(
-      "select dure.saga_retire(2592000000, 1000) as count",
+    const retention = { sagasMs: 86_400_000 };
+    await postgresStore({ pool: database.pool, retention }).maintain();
+    const short = { sagasMs: 3_600_000 };
+    expect(() => postgresStore({ pool: database.pool, retention: short })).toThrow(
+      /retention\.sagasMs: .* from 86400000/,
     );
-    expect(rows).toEqual([{ count: 5 }]);
     await expect(sagas.get("L-1")).rejects.toMatchObject({ code: "SAGA_NOT_FOUND" });
   });
 });
