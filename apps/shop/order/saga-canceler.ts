@@ -11,8 +11,8 @@ export interface SagaCancellation {
 
 /**
  * Tells a saga to turn back, if and only if the transaction commits. Past its pivot, and at its end, it
- * does not listen. As `dure.sagas.cancel`, which reads the journal on a second connection first: while
- * duplicates of the request hold the pool's connections and wait for this one, it would get none.
+ * does not listen. As `dure.sagas.cancel`, but that reads the journal on a second connection while this
+ * one is held: so many requests at once as the pool has connections could wait for each other.
  */
 export function createSagaCanceler(
   pool: Pool,

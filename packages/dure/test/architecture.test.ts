@@ -18,12 +18,7 @@ const ports: readonly string[] = [...face, "admin", "service"];
 /** Who may import whom, by folder (or file) directly under src/. Anything not listed is forbidden. */
 const allowed: Record<string, readonly string[] | "anything"> = {
   core: [],
-  outbox: ["core"],
-  inbox: ["core"],
-  idempotency: ["core"],
-  lock: ["core"],
-  participant: ["core"],
-  isolation: ["core"],
+  ...Object.fromEntries(capabilities.map((folder) => [folder, ["core"]])),
   saga: ["core", "outbox", "inbox"],
   transaction: ["core"],
   admin: face,

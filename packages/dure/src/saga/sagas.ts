@@ -78,7 +78,7 @@ export interface SagaParts {
   readonly engine: SagaEngine;
   readonly plans: ReadonlyMap<string, SagaPlan>;
   readonly clock: Clock;
-  readonly isRunning: () => boolean;
+  readonly life: () => "new" | "running" | "stopped";
   /** Runs the work in a transaction of its own. */
   readonly transaction: <Result>(
     work: (tx: TransactionHandle) => Promise<Result>,
@@ -164,7 +164,11 @@ async function begin(
     else parts.afterCommit(tx, () => engine.wake());
     return existing === undefined;
   }
-  if (!parts.isRunning()) {
+  const life = parts.life();
+  if (life === "stopped") {
+    throw new DureError("STOPPED", `saga ${start.sagaId} was not started: the service has stopped`);
+  }
+  if (life === "new") {
     throw new DureError(
       "CONFIGURATION_INVALID",
       "sagas: dure.start() comes before the first saga, except in a transaction of yours",

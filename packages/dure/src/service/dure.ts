@@ -113,7 +113,10 @@ export class Dure<Client = unknown> {
       settings: this.#settings.sagas,
       clock: this.#clock,
       logger: this.#logger,
-      isRunning: () => this.#stop?.signal.aborted === false,
+      life: () => {
+        if (this.#stop === undefined) return "new";
+        return this.#stop.signal.aborted ? "stopped" : "running";
+      },
       run: (work, more) => this.#run(work, () => undefined, more),
       onWritten: () => this.#wakeRelays(),
       afterCommit: (tx, callBack) => this.#callAfterCommit(tx, callBack),

@@ -33,7 +33,7 @@ interface WiringParts<Client> {
   readonly settings: SagaSettings;
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly isRunning: () => boolean;
+  readonly life: SagaParts["life"];
   /** Runs the work in a transaction of the service. */
   readonly run: <Result>(
     work: (tx: ServiceTransaction<Client>) => Promise<Result>,
@@ -51,7 +51,7 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
   readonly outcomes: SagaOutcomes;
   readonly handlers: readonly ReplyHandler[];
 } {
-  const { options, settings, clock, logger, isRunning, run, afterCommit, onWritten } = parts;
+  const { options, settings, clock, logger, life, run, afterCommit, onWritten } = parts;
   const { service, store } = options;
   const definitions = options.sagas?.definitions ?? [];
   const plans = plansOf(definitions);
@@ -76,7 +76,7 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
     engine,
     plans,
     clock,
-    isRunning,
+    life,
     transaction,
     afterCommit,
   });

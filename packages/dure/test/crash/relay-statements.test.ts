@@ -37,6 +37,7 @@ const statements = {
   "dure:maintenance.expired": 1,
   "dure:maintenance.prune-inbox": 1,
   "dure:maintenance.rest-is-expired": 1,
+  "dure:maintenance.retire-sagas": 1,
   "dure:maintenance.set-back-shards": 1,
   "dure:maintenance.waiting-for-archive": 1,
   listen: 1,

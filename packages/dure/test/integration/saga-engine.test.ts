@@ -134,3 +134,25 @@ describe("a saga", () => {
     expect(rows.map((row) => row.what)).toEqual(["x", "undo x"]);
   });
 });
+
+describe("starting a saga", () => {
+  const definition = saga("one", { version: 1, input })
+    .step("only", { run: async () => undefined, compensate: async () => undefined })
+    .end();
+
+  it("is refused before the service has started, and after it has stopped", async () => {
+    await using service = createTestService({
+      pool: database.pool,
+      sagas: { definitions: [definition] },
+    });
+    const start = () => service.dure.sagas.start(definition, { order: "o" }, { id: "S-LIFE" });
+    await expect(start()).rejects.toMatchObject({ code: "CONFIGURATION_INVALID" });
+    await service.dure.start();
+    await service.dure.stop();
+    await expect(start()).rejects.toMatchObject({ code: "STOPPED" });
+    const { rowCount } = await database.pool.query(
+      "select from dure.saga_instance where saga_id = 'S-LIFE'",
+    );
+    expect(rowCount).toBe(0);
+  });
+});
