@@ -86,12 +86,13 @@ describe("a writer that dies", () => {
 
 describe("a relay that dies", () => {
   it.for([
-    { point: "relay.before-publish", copies: 0 },
-    { point: "relay.after-publish", copies: 1 },
-    { point: "relay.after-advance", copies: 0 },
-  ] as const satisfies readonly { point: FaultPoint; copies: number }[])(
+    // Progress is recorded beside the sending: what was sent and not recorded yet is sent again at any point.
+    { point: "relay.before-publish", hasCopies: undefined },
+    { point: "relay.after-publish", hasCopies: true },
+    { point: "relay.after-advance", hasCopies: undefined },
+  ] as const satisfies readonly { point: FaultPoint; hasCopies: boolean | undefined }[])(
     "at $point is replaced within its lease; nothing is lost, copies are dropped, each key keeps its order",
-    async ({ point, copies }) => {
+    async ({ point, hasCopies }) => {
       service = await startService(false);
       for (const key of keys) await emitSteps(service.dure, key, { to: 40 });
       await using child = runChild({ relays: true, fault: { point, hit: 2, signal: "SIGKILL" } });
@@ -113,10 +114,10 @@ describe("a relay that dies", () => {
       const total = await countOf("dure.log_message");
       const { order } = await service.dure.status();
       expect(order["steps"]).toMatchObject({ gaps: 0, reorders: 0, unverified: 0 });
-      expect(total - keys.length * 45 > 0 ? 1 : 0).toBe(copies);
+      const copies = total - keys.length * 45;
+      expect(copies).toBeGreaterThanOrEqual(hasCopies === true ? 1 : 0);
       await waitFor(
-        async () =>
-          (await service.dure.status()).order["steps"]?.duplicates === total - keys.length * 45,
+        async () => (await service.dure.status()).order["steps"]?.duplicates === copies,
         { what: "the copies to be dropped" },
       );
       await service.stop();
