@@ -206,7 +206,10 @@ export class SagaMembership implements RunHost {
   async look(): Promise<boolean> {
     const { store, plans, settings } = this.#parts;
     for (const run of this.runs.values()) run.look();
-    for (const signal of await store.signals(this.process, signalsMax)) this.#signal(signal);
+    // Those for sagas that nobody drives come with their claim.
+    if (this.runs.size > 0) {
+      for (const signal of await store.signals(this.process, signalsMax)) this.#signal(signal);
+    }
     if (this.isStopping) return false;
     if (this.#parts.clock.monotonic() < this.#inDoubtUntil) {
       const owned = await store.owned(this.process);

@@ -144,7 +144,14 @@ describe("the journal", () => {
       };
       const definition = saga("lossy", { version: 1, input })
         .step("a", said("a"))
-        .step("b", said("b"))
+        .step("b", {
+          ...said("b"),
+          run: async () => {
+            // A process asks for signals while it drives something.
+            await waitFor(() => lost > 0 || statement === "saga.claim", { what: "a lost answer" });
+            calls.push("b");
+          },
+        })
         .step("no", {
           run: async () => Promise.reject(new StepRefusedError("NO", "no")),
           compensate: async () => undefined,
