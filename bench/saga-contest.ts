@@ -38,10 +38,10 @@ export interface ContestNames {
   readonly version: DbosVersion;
 }
 
-/** What is open while it is measured; the library's side as soon as there is one. */
+/** What is open while it is measured. */
 interface Rivals {
   readonly peer: DbosPeer;
-  readonly dure: ((work: SagaWork) => Promise<void>) | undefined;
+  readonly dure: (work: SagaWork) => Promise<void>;
 }
 
 /** Raw inserts, then the library and the peer by turns, contest after contest, round after round. */
@@ -56,11 +56,11 @@ export async function measureContests(
   await database.pool.query(stepTable);
   await using rawInserts = await openRawInserts(server, `${name}_raw`);
   await using peer = await openDbos(server, { database: `${name}_dbos`, version });
-  const sagas = await sagaEngine?.open(database.pool);
-  await sagas?.start();
+  const sagas = await sagaEngine.open(database.pool);
+  await sagas.start();
   try {
     const series = new Series();
-    const rivals = { peer, dure: sagas && countingSagas(sagas) };
+    const rivals = { peer, dure: countingSagas(sagas) };
     progress(`${caseName} warm-up`);
     for (const contest of contests) await takeTurns(contenders(contest, rivals), warmUp);
     for (let round = 1; round <= options.rounds; round += 1) {
@@ -73,7 +73,7 @@ export async function measureContests(
     }
     return contests.flatMap((contest) => figures(series, contest, { caseName, peer: peer.name }));
   } finally {
-    await sagas?.stop();
+    await sagas.stop();
   }
 }
 
@@ -94,11 +94,10 @@ function contenders(contest: Contest, { peer, dure }: Rivals): readonly Contende
   const { sagasAtOnce, peerWork } = contest;
   const ours = contest.ours.map(({ work, label }) => ({
     name: nameOf(contest, label),
-    run: (ms: number) =>
-      slice(() => dure?.(work) ?? Promise.resolve(), { ms, writers: sagasAtOnce }),
+    run: (ms: number) => slice(() => dure(work), { ms, writers: sagasAtOnce }),
   }));
   return [
-    ...(dure === undefined ? [] : ours),
+    ...ours,
     {
       name: peerBeside(contest),
       run: (ms) => peer.run(peerWork, { ms, writers: sagasAtOnce }),
@@ -113,9 +112,7 @@ function figures(
 ): readonly Figure[] {
   const figure = ratioFigure.bind(undefined, series, caseName);
   const base = rawBeside(contest);
-  // Where the library has no engine nothing of it was measured.
-  const measured = contest.ours.filter(({ label }) => series.has(nameOf(contest, label)));
-  const ours = measured.flatMap(({ label, atLeast, atLeastOfRaw }) => {
+  const ours = contest.ours.flatMap(({ label, atLeast, atLeastOfRaw }) => {
     const work = nameOf(contest, label);
     return [
       figure({ work, base: peerBeside(contest), of: peer, atLeast }),

@@ -19,7 +19,6 @@ export async function measureSagaPairs(
   pair: Pair,
   names: PairNames,
 ): Promise<readonly Figure[]> {
-  if (sagaEngine === undefined) return [];
   const plain = await sagaEngine.open(pair.plain.pool);
   const burdened = await sagaEngine.open(pair.burdened.pool);
   try {

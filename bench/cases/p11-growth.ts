@@ -19,7 +19,7 @@ export const measureGrowth: BenchCase = async (context) => {
   const pair = { plain, burdened };
   await preparePair(pair);
   await grow(context, burdened.pool);
-  await sagaEngine?.growFinished(burdened.pool, options.grownSagas, (loaded) => {
+  await sagaEngine.growFinished(burdened.pool, options.grownSagas, (loaded) => {
     progress(`P11 has loaded ${loaded.toLocaleString("en-US")} finished sagas`);
   });
   progress("P11 vacuums what was loaded");
@@ -27,10 +27,7 @@ export const measureGrowth: BenchCase = async (context) => {
   const [events, sagas] = [options.grownEvents, options.grownSagas].map((count) =>
     count.toLocaleString("en-US"),
   );
-  const burden =
-    sagaEngine === undefined
-      ? `${events} finished events`
-      : `${events} finished events, ${sagas} finished sagas`;
+  const burden = `${events} finished events, ${sagas} finished sagas`;
   const names = { caseName: "P11", burden, above: 0.9 };
   return [
     ...(await measurePairs(context, pair, names)),

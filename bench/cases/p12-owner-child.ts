@@ -26,7 +26,6 @@ answerParent<OwnerRequest, OwnerAnswer>(async (request) => {
 });
 
 async function open(url: string, isHeld: boolean): Promise<SagaLoad> {
-  if (sagaEngine === undefined) throw new Error("the library has no saga engine yet");
   const pool = new Pool({ connectionString: url, max: poolSize });
   pool.on("error", () => undefined);
   const sagas = await sagaEngine.open(pool, { isHeld });

@@ -34,10 +34,6 @@ const lookEveryMs = 250;
 
 /** P12: a process is killed while it runs many sagas, and a fresh one goes on with all of them. */
 export const measureRecovery: BenchCase = async (context) => {
-  if (sagaEngine === undefined) {
-    context.progress("P12 is left out: the library has no saga engine yet");
-    return [];
-  }
   const { options } = context;
   const series = new Series();
   for (let round = 1; round <= options.rounds; round += 1) {

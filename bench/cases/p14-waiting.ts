@@ -19,10 +19,6 @@ const microsecondsPerPercent = 10_000;
 /** P14: what it costs that very many sagas wait, each with a timer: while nothing is done, and what is done. */
 export const measureWaiting: BenchCase = async (context) => {
   const { options, server, progress } = context;
-  if (sagaEngine === undefined) {
-    progress("P14 is left out: the library has no saga engine yet");
-    return [];
-  }
   await using plain = await openDatabase(server, "not_waiting");
   await using burdened = await openDatabase(server, "waiting");
   await preparePair({ plain, burdened });
