@@ -440,7 +440,8 @@ async function live(world: World, happenings: readonly Happening[]): Promise<voi
   await settleDown(world);
 }
 
-describe("a saga", () => {
+// Thousands of cases: on a busy machine they take longer than a unit test may by default.
+describe("a saga", { timeout: 60_000 }, () => {
   it("ends legally with what its journal says, whatever is answered, and whenever its process dies, stops or is cancelled", async () => {
     const ends = new Map<string, number>();
     await fc.assert(
