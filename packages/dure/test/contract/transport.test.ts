@@ -1,10 +1,18 @@
 /** Every transport of the library keeps the same promises, and the suite sees one that does not. */
 import { AssertionError } from "node:assert";
+import {
+  AclOperations,
+  AclPermissionTypes,
+  ResourcePatternTypes,
+  ResourceTypes,
+} from "@platformatic/kafka";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { memoryTransport } from "../../src/memory/index.ts";
 import { postgresTransport } from "../../src/postgres/index.ts";
 import { transportContract } from "../../src/testing/index.ts";
 import type { Transport } from "../../src/index.ts";
+import { needsKafka, openKafkaTransport, openTestKafka } from "../support/kafka.ts";
+import type { TestKafka, TestKafkaTransport } from "../support/kafka.ts";
 import { createTestDatabase } from "../support/test-database.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { brokenTransports } from "./broken-transports.ts";
@@ -46,6 +54,46 @@ describe("postgresTransport", () => {
   });
 
   it.each(transportContract)("$name", ({ run }) => run({ transport }));
+});
+
+describe("kafkaTransport", () => {
+  // Kafka knows no epochs of shards: what a late relay sends is a copy.
+  const features = { fences: false };
+  let kafka: TestKafka;
+  let opened: TestKafkaTransport;
+
+  beforeAll(async () => {
+    kafka = await openTestKafka();
+    if (kafka.missing === undefined) opened = openKafkaTransport(kafka.brokers);
+  });
+
+  afterAll(async () => {
+    await opened?.[Symbol.asyncDispose]();
+    await kafka?.[Symbol.asyncDispose]();
+  });
+
+  /** By the word of its administrator. */
+  async function outage(topic: string): Promise<() => Promise<void>> {
+    const everyone = {
+      resourceType: ResourceTypes.TOPIC,
+      resourceName: topic,
+      resourcePatternType: ResourcePatternTypes.LITERAL,
+      principal: "User:ANONYMOUS",
+      host: "*",
+    };
+    const { ALL, WRITE } = AclOperations;
+    const { ALLOW, DENY } = AclPermissionTypes;
+    const denied = { ...everyone, operation: WRITE, permissionType: DENY };
+    await opened.admin.createAcls({
+      creations: [{ ...everyone, operation: ALL, permissionType: ALLOW }, denied],
+    });
+    return async () => void (await opened.admin.deleteAcls({ filters: [denied] }));
+  }
+
+  it.for(transportContract)("$name", async ({ run }, context) => {
+    needsKafka(context, kafka);
+    await run({ transport: opened.transport, features, outage });
+  });
 });
 
 describe("a transport that breaks a promise is found out", () => {

@@ -1,0 +1,412 @@
+import { createWakeup } from "../core/abort.ts";
+import type { Wakeup } from "../core/abort.ts";
+import { backoffMs } from "../core/backoff.ts";
+import type { Clock } from "../core/clock.ts";
+import { DureError, describeError } from "../core/errors.ts";
+import type { PartitionBatch, SubscribeOptions, Subscription } from "../core/transport.ts";
+import { createTrouble } from "../core/trouble.ts";
+import type { Trouble } from "../core/trouble.ts";
+import type { KafkaAssignment } from "./clients.ts";
+import { KafkaGroup } from "./kafka-group.ts";
+import type { KafkaGroupParts } from "./kafka-group.ts";
+import { hasApiId } from "./kafka-error.ts";
+import { readFrom } from "./kafka-reading.ts";
+import type { FetchLimits, OwnedPartition } from "./kafka-reading.ts";
+import { PartitionBuffer } from "./partition-buffer.ts";
+
+/** What a subscription is made of. */
+export interface KafkaSubscriptionParts extends Omit<KafkaGroupParts, "onRevoked" | "onAssigned"> {
+  readonly from: SubscribeOptions["from"];
+  readonly limits: FetchLimits;
+  /** A partition of which so many messages are here is not read any further. */
+  readonly bufferedMax: number;
+  readonly clock: Clock;
+  readonly onClose: () => void;
+}
+
+/** Offsets of several batches are committed together: they only save a repetition. */
+const commitPauseMs = 50;
+const earliest = -2n;
+const latest = -1n;
+
+/**
+ * One member of a consumer group of Kafka. Partitions are read ahead into buffers with a limit each: at the
+ * limit a partition is left out of the fetches (paused) until there is room again. Offsets follow effects:
+ * what is committed is the lowest that is not acknowledged.
+ */
+export class KafkaSubscription implements Subscription {
+  readonly #parts: KafkaSubscriptionParts;
+  readonly #wakeup: Wakeup = createWakeup();
+  readonly #acknowledged: Wakeup = createWakeup();
+  readonly #stop: AbortController = new AbortController();
+  readonly #trouble: Trouble;
+  readonly #numbers: Map<string, number> = new Map();
+  #owned: Map<string, OwnedPartition> = new Map();
+  #group: KafkaGroup | undefined;
+  /** Brokers that are being asked. */
+  readonly #asked: Map<number, Promise<void>> = new Map();
+  #looking: Promise<void> = Promise.resolve();
+  #adopting: Promise<void> = Promise.resolve();
+  #committing: Promise<void> | undefined;
+  #failures = 0;
+  #readError: unknown;
+
+  constructor(parts: KafkaSubscriptionParts) {
+    this.#parts = parts;
+    const { clock, logger, group } = parts;
+    this.#trouble = createTrouble({
+      clock,
+      settleMs: 5_000,
+      say: (error) => {
+        const facts = { group, error: describeError(error) };
+        logger.warn("offsets could not be committed and are tried again", facts);
+      },
+      sayOver: () => logger.info("offsets are committed again", { group }),
+    });
+  }
+
+  /** Joins the group; resolves when it is known where each of the assigned partitions begins. */
+  async start(): Promise<void> {
+    const group = new KafkaGroup({
+      ...this.#parts,
+      onRevoked: (kept) => this.#handOver(kept),
+      onAssigned: () => {
+        if (this.#group === group) void this.#adoptSoon();
+      },
+    });
+    this.#group = group;
+    try {
+      await group.join();
+      await this.#adoptSoon();
+      if (this.#readError !== undefined) throw this.#readError;
+    } catch (error) {
+      this.#group = undefined;
+      await group.leave();
+      throw error;
+    }
+  }
+
+  wait(timeoutMs: number, signal: AbortSignal): Promise<"woken" | "timeout"> {
+    return this.#wakeup.wait(timeoutMs, signal);
+  }
+
+  /** @throws BROKER_UNAVAILABLE while Kafka does not answer */
+  async fetch(options: {
+    readonly busy: ReadonlySet<number>;
+    readonly maxMessages: number;
+    readonly signal: AbortSignal;
+  }): Promise<readonly PartitionBatch[]> {
+    await this.#revive();
+    const error = this.#readError;
+    this.#readError = undefined;
+    if (error !== undefined) throw unavailable("Kafka could not be read", error);
+    const batches: PartitionBatch[] = [];
+    for (const owned of this.#owned.values()) {
+      if (owned.isLeaving || options.busy.has(owned.number)) continue;
+      const deliveries = owned.buffer.peek(options.maxMessages);
+      if (deliveries.length === 0) continue;
+      owned.isGiven = true;
+      batches.push({ partition: owned.number, deliveries });
+    }
+    this.#lookSoon();
+    return batches;
+  }
+
+  acknowledge(batch: PartitionBatch, count: number): Promise<void> {
+    const done = batch.deliveries.slice(0, count);
+    for (const owned of this.#owned.values()) {
+      if (owned.number !== batch.partition) continue;
+      owned.buffer.acknowledge(done.map(({ position }) => position));
+      owned.isGiven = count < batch.deliveries.length;
+      if (owned.buffer.size > 0) this.#wakeup.wake();
+    }
+    this.#acknowledged.wake();
+    this.#lookSoon();
+    this.#committing ??= this.#commitUntilDone();
+    return Promise.resolve();
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    this.#parts.onClose();
+    await this.#committing;
+    await this.#adopting;
+    const group = this.#group;
+    this.#group = undefined;
+    if (group?.canCommit === true) {
+      await this.#commit(group).catch((error: unknown) => this.#trouble.failed(error));
+    }
+    this.#owned.clear();
+    await group?.leave();
+    await this.#looking;
+    await Promise.all(this.#asked.values());
+  }
+
+  /** How far behind this member is, by topic. */
+  lag(): ReadonlyMap<string, number> {
+    const behind = new Map<string, number>();
+    for (const { topic, buffer, end } of this.#owned.values()) {
+      const own = end > buffer.lowest ? Number(end - buffer.lowest) : 0;
+      behind.set(topic, (behind.get(topic) ?? 0) + own);
+    }
+    return behind;
+  }
+
+  /** A member whose life is over comes back as another. */
+  async #revive(): Promise<void> {
+    const failure = this.#group === undefined ? new Error("not joined") : this.#group.failure;
+    if (failure === undefined || this.#stop.signal.aborted) return;
+    const { group, logger } = this.#parts;
+    const facts = { group, error: describeError(failure) };
+    if (this.#group !== undefined) logger.warn("consumer joins its group anew", facts);
+    const former = this.#group;
+    this.#group = undefined;
+    this.#owned = new Map();
+    await former?.leave();
+    await this.start().catch((error: unknown) => {
+      throw unavailable(`group "${group}" could not be joined`, error);
+    });
+  }
+
+  /** What is not kept goes to others: finished and committed first, where that is soon. */
+  async #handOver(kept: readonly KafkaAssignment[]): Promise<void> {
+    const { clock, settings } = this.#parts;
+    const keptNames = new Set(kept.flatMap(namesOf));
+    const leaving = [...this.#owned].filter(([name]) => !keptNames.has(name));
+    if (leaving.length === 0) return;
+    for (const [, owned] of leaving) owned.isLeaving = true;
+    // Nothing is kept: as a rule the membership is lost, and others have the partitions already.
+    const until = clock.monotonic() + (kept.length === 0 ? 0 : settings.handOverMs);
+    while (leaving.some(([, { isGiven }]) => isGiven) && clock.monotonic() < until) {
+      await this.#acknowledged.wait(until - clock.monotonic(), this.#stop.signal);
+      if (this.#stop.signal.aborted) break;
+    }
+    const group = this.#group;
+    const over = new AbortController();
+    if (group !== undefined && kept.length > 0) {
+      const timeout = clock.sleep(settings.handOverMs, over.signal);
+      const committed = this.#commit(group).catch((error: unknown) => this.#trouble.failed(error));
+      await Promise.race([committed, timeout]);
+      over.abort();
+    }
+    for (const [name, owned] of leaving) {
+      if (this.#owned.get(name) === owned) this.#owned.delete(name);
+    }
+  }
+
+  /** One after the other: an assignment may come while the former is taken in. Never rejects. */
+  #adoptSoon(): Promise<void> {
+    this.#adopting = this.#adopting.then(async () => {
+      try {
+        await this.#adopt();
+        this.#lookSoon();
+      } catch (error) {
+        this.#readError = error;
+        this.#wakeup.wake();
+        await this.#pause();
+        if (this.#group !== undefined && !this.#stop.signal.aborted) void this.#adoptSoon();
+      }
+    });
+    return this.#adopting;
+  }
+
+  async #adopt(): Promise<void> {
+    const group = this.#group;
+    if (group === undefined) return;
+    const assigned = new Map(
+      group.assignments.flatMap(({ topic, partitions }) =>
+        partitions.map((partition) => [nameOf(topic, partition), { topic, partition }] as const),
+      ),
+    );
+    for (const name of this.#owned.keys()) if (!assigned.has(name)) this.#owned.delete(name);
+    const added = [...assigned].filter(([name]) => !this.#owned.has(name));
+    if (added.length === 0) return;
+    const starts = await this.#starts(
+      group,
+      added.map(([, place]) => place),
+    );
+    for (const [name, { topic, partition }] of added) {
+      const start = starts.get(name);
+      if (start === undefined || this.#group !== group) continue;
+      const number = this.#numbers.get(name) ?? this.#numbers.size;
+      this.#numbers.set(name, number);
+      const buffer = new PartitionBuffer(start.offset, start.isCommitted);
+      const fresh = { isLeaving: false, isGiven: false, end: start.offset };
+      this.#owned.set(name, { number, topic, partition, buffer, ...fresh });
+    }
+    // A group that is new begins here for good, also if it dies before it has read anything.
+    await this.#commit(group);
+  }
+
+  async #starts(
+    group: KafkaGroup,
+    places: readonly { readonly topic: string; readonly partition: number }[],
+  ): Promise<ReadonlyMap<string, { readonly offset: bigint; readonly isCommitted: boolean }>> {
+    const committed = await group.committed(assignmentsOf(places));
+    const isNew = ({ topic, partition }: (typeof places)[number]): boolean =>
+      (committed.get(topic)?.[partition] ?? -1n) < 0n;
+    const fresh = places.filter(isNew);
+    const bounds =
+      fresh.length === 0
+        ? new Map<string, bigint[]>()
+        : await group.reader.listOffsets({
+            topics: [...new Set(fresh.map(({ topic }) => topic))],
+            partitions: Object.fromEntries(
+              assignmentsOf(fresh).map(({ topic, partitions }) => [topic, partitions]),
+            ),
+            timestamp: this.#parts.from === "latest" ? latest : earliest,
+          });
+    return new Map(
+      places.map((place) => {
+        const { topic, partition } = place;
+        const isCommitted = !isNew(place);
+        const offset = (isCommitted ? committed : bounds).get(topic)?.[partition] ?? 0n;
+        return [nameOf(topic, partition), { offset, isCommitted }];
+      }),
+    );
+  }
+
+  async #commit(group: KafkaGroup): Promise<void> {
+    const found = [...this.#owned.values()].flatMap(({ topic, partition, buffer }) => {
+      const offset = buffer.uncommitted;
+      return offset === undefined ? [] : [{ buffer, topic, partition, offset }];
+    });
+    if (found.length === 0) return;
+    await group.commit(
+      found.map(({ topic, partition, offset }) => ({ topic, partition, offset, leaderEpoch: -1 })),
+    );
+    for (const { buffer, offset } of found) buffer.committed(offset);
+    this.#trouble.succeeded();
+  }
+
+  /** Not awaited by those who acknowledge: the effects are committed, the offset only saves a repetition. */
+  async #commitUntilDone(): Promise<void> {
+    const { clock } = this.#parts;
+    const { signal } = this.#stop;
+    const isOpen = (): boolean =>
+      [...this.#owned.values()].some(({ buffer }) => buffer.uncommitted !== undefined);
+    while (!signal.aborted && isOpen()) {
+      const group = this.#group;
+      try {
+        if (group?.canCommit === true) await this.#commit(group);
+      } catch (error) {
+        this.#trouble.failed(error);
+      }
+      await clock.sleep(commitPauseMs, signal);
+    }
+    this.#committing = undefined;
+  }
+
+  /** Starts asking the brokers that are not being asked, if there is room for what they have. */
+  #lookSoon(): void {
+    if (this.#stop.signal.aborted) return;
+    this.#looking = this.#looking.then(() => this.#look());
+  }
+
+  async #look(): Promise<void> {
+    const { bufferedMax, topics } = this.#parts;
+    const group = this.#group;
+    const open = [...this.#owned.values()].filter(
+      ({ isLeaving, buffer }) => !isLeaving && buffer.size < bufferedMax,
+    );
+    if (group === undefined || open.length === 0 || this.#stop.signal.aborted) return;
+    try {
+      const metadata = await group.reader.metadata({ topics: [...topics] });
+      const known = open.flatMap((owned) => {
+        const topic = metadata.topics.get(owned.topic);
+        const leader = topic?.partitions[owned.partition]?.leader;
+        return topic === undefined || leader === undefined
+          ? []
+          : [{ owned, topicId: topic.id, leader }];
+      });
+      for (const [node, own] of Map.groupBy(known, ({ leader }) => leader)) {
+        if (!this.#asked.has(node)) this.#asked.set(node, this.#ask(group, node, own));
+      }
+    } catch (error) {
+      await this.#readFailed(group, error);
+    }
+  }
+
+  async #ask(
+    group: KafkaGroup,
+    node: number,
+    own: readonly { readonly owned: OwnedPartition; readonly topicId: string }[],
+  ): Promise<void> {
+    try {
+      await readFrom(group.reader, node, own, this.#parts.limits);
+      this.#failures = 0;
+      if (own.some(({ owned }) => owned.buffer.size > 0)) this.#wakeup.wake();
+    } catch (error) {
+      if (hasApiId(error, "OFFSET_OUT_OF_RANGE")) {
+        await this.#skipRemoved(
+          group,
+          own.map(({ owned }) => owned),
+        ).catch((reason: unknown) => this.#readFailed(group, reason));
+      } else await this.#readFailed(group, error);
+    } finally {
+      this.#asked.delete(node);
+      this.#lookSoon();
+    }
+  }
+
+  /** The broker has removed what was to be read: by its retention, or with the topic. Never silent. */
+  async #skipRemoved(group: KafkaGroup, owned: readonly OwnedPartition[]): Promise<void> {
+    const places = assignmentsOf(owned);
+    const topics = places.map(({ topic }) => topic);
+    const partitions = Object.fromEntries(places.map((each) => [each.topic, each.partitions]));
+    const first = await group.reader.listOffsets({ topics, partitions, timestamp: earliest });
+    const last = await group.reader.listOffsets({ topics, partitions, timestamp: latest });
+    for (const { topic, partition, buffer } of owned) {
+      const from = first.get(topic)?.[partition] ?? 0n;
+      const to = last.get(topic)?.[partition] ?? 0n;
+      if (buffer.next >= from && buffer.next <= to) continue;
+      const facts = {
+        group: this.#parts.group,
+        topic,
+        partition,
+        lost: Number(from - buffer.next),
+      };
+      this.#parts.logger.error(
+        "Kafka has removed messages that this group has not read: it goes on at the first that is there. Publish them again from the outbox's retention, and keep the topic longer",
+        facts,
+      );
+      buffer.skipTo(from);
+    }
+  }
+
+  async #readFailed(group: KafkaGroup, error: unknown): Promise<void> {
+    if (this.#group !== group) return;
+    this.#readError = error;
+    this.#wakeup.wake();
+    await this.#pause();
+    this.#lookSoon();
+  }
+
+  async #pause(): Promise<void> {
+    const { clock } = this.#parts;
+    this.#failures += 1;
+    const ms = backoffMs(this.#failures, { baseMs: 100, maxMs: 2_000 }, clock) + 20;
+    await clock.sleep(ms, this.#stop.signal);
+  }
+}
+
+function nameOf(topic: string, partition: number): string {
+  return `${topic}/${partition}`;
+}
+
+function namesOf({ topic, partitions }: KafkaAssignment): readonly string[] {
+  return partitions.map((partition) => nameOf(topic, partition));
+}
+
+function assignmentsOf(
+  places: readonly { readonly topic: string; readonly partition: number }[],
+): KafkaAssignment[] {
+  return [...Map.groupBy(places, ({ topic }) => topic)].map(([topic, own]) => ({
+    topic,
+    partitions: own.map(({ partition }) => partition),
+  }));
+}
+
+function unavailable(what: string, cause: unknown): DureError {
+  return new DureError("BROKER_UNAVAILABLE", `${what}: ${describeError(cause)}`, { cause });
+}

@@ -1,0 +1,93 @@
+import { Admin, Consumer, Producer } from "@platformatic/kafka";
+import type { TestContext } from "vitest";
+import { kafkaIsMissing, type KafkaServer, startKafka } from "../../../../tools/servers/kafka.ts";
+import { kafkaTransport } from "../../src/kafka/index.ts";
+import type { KafkaTransport, KafkaTransportOptions } from "../../src/kafka/index.ts";
+import { leaveOut } from "./leave-out.ts";
+
+/** A broker of the test's own or, by `DURE_KAFKA_BROKERS`, one that is there; undefined: neither. */
+export interface TestKafka {
+  readonly brokers: readonly string[];
+  /** Absent: it is not ours to kill. */
+  readonly server?: KafkaServer;
+  readonly missing?: string;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** What a test asks of its broker. */
+export interface OpenKafkaOptions {
+  /** It is to be killed: one that is there does not do. */
+  readonly own?: boolean;
+  readonly settings?: Readonly<Record<string, string | number>>;
+}
+
+/** Everybody may do everything, except with what has rules of its own. */
+const withRules = {
+  "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+  "allow.everyone.if.no.acl.found": "true",
+};
+
+/** Starts a broker, or says in {@link TestKafka.missing} why not: leave each test out then. */
+export async function openTestKafka(options: OpenKafkaOptions = {}): Promise<TestKafka> {
+  const named = process.env["DURE_KAFKA_BROKERS"];
+  const dispose = (): Promise<void> => Promise.resolve();
+  if (named !== undefined && options.own !== true) {
+    return { brokers: named.split(","), [Symbol.asyncDispose]: dispose };
+  }
+  const missing = await kafkaIsMissing();
+  if (missing !== undefined) return { brokers: [], missing, [Symbol.asyncDispose]: dispose };
+  const server = await startKafka({ settings: { ...withRules, ...options.settings } });
+  return { brokers: server.brokers, server, [Symbol.asyncDispose]: () => server.stop() };
+}
+
+/** Leaves the test out when there is no broker. */
+export function needsKafka(context: TestContext, kafka: TestKafka): void {
+  if (kafka.missing !== undefined) leaveOut(context, kafka.missing);
+}
+
+/** A transport with clients of its own. */
+export interface TestKafkaTransport {
+  readonly transport: KafkaTransport;
+  readonly admin: Admin;
+  readonly producer: Producer;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Clients that give up soon, and a transport on them. */
+export function openKafkaTransport(
+  brokers: readonly string[],
+  options: Partial<KafkaTransportOptions> & {
+    readonly connection?: Readonly<Record<string, unknown>>;
+  } = {},
+): TestKafkaTransport {
+  const { connection, ...rest } = options;
+  const shared = {
+    clientId: "dure-test",
+    bootstrapBrokers: [...brokers],
+    // A broker that has just begun makes its topic of offsets first.
+    retries: 20,
+    retryDelay: 100,
+    connectTimeout: 1_000,
+    requestTimeout: 5_000,
+    ...connection,
+  };
+  const producer = new Producer({ ...shared, retries: 2 });
+  const admin = new Admin(shared);
+  const transport = kafkaTransport({
+    producer,
+    admin,
+    createConsumer: (settings) => new Consumer({ ...shared, ...settings }),
+    topics: { partitions: 4, ...rest.topics },
+    ...rest,
+  });
+  return {
+    transport,
+    admin,
+    producer,
+    async [Symbol.asyncDispose]() {
+      await transport.close();
+      await producer.close();
+      await admin.close();
+    },
+  };
+}
