@@ -168,6 +168,7 @@ export type {
 export type { Refused, Storable } from "./saga/storable.ts";
 
 export type {
+  DeadLetterNotice,
   Delivery,
   Fence,
   PartitionBatch,

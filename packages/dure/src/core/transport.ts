@@ -81,10 +81,27 @@ export interface SubscribeOptions {
   readonly from?: "earliest" | "latest";
 }
 
+/** A message that a consumer group has given up, and why. */
+export interface DeadLetterNotice {
+  readonly message: Message;
+  readonly group: string;
+  readonly code: string;
+  /** One line; no payload. */
+  readonly error: string;
+  /** Attempts that failed. */
+  readonly attempts: number;
+}
+
 /** A way for messages from service to service. */
 export interface Transport extends Publisher {
   readonly name: string;
   subscribe(options: SubscribeOptions): Promise<Subscription>;
+  /**
+   * Leaves a copy of a dead letter where the tools of this transport look for them, at least once. In charge
+   * of it is the service's own table, with redrive and discard; when this rejects, the message is not given up
+   * yet. Left out: there is no such place.
+   */
+  leaveDeadLetter?(notice: DeadLetterNotice): Promise<void>;
   /** How long it can deliver a message again, in milliseconds, where that is known: dedup records must be kept longer. */
   readonly retentionMs?: number | undefined;
   /** Regular care of what it keeps, if it has any; asked for about every hour. Safe in many processes at a time. */

@@ -12,6 +12,8 @@ import type { Message, MessageContext } from "../core/message.ts";
 import type { DueMessage, Failure, ParkingStore, ParkRequest } from "../core/parking.ts";
 import type { ServiceTransaction } from "../core/service-transaction.ts";
 import type { TransactionHandle } from "../core/transaction.ts";
+import { copyDeadLetter } from "./dead-letter-copy.ts";
+import type { DeadLetterCopies } from "./dead-letter-copy.ts";
 import type { InboxStore } from "./inbox-store.ts";
 import { OrderCheck } from "./order-check.ts";
 import type { OrderCounts } from "./order-check.ts";
@@ -51,6 +53,7 @@ export interface InboxParts {
   /** Says that an error is the database's state and not the message's fault. */
   readonly isUnavailable: (error: unknown) => boolean;
   readonly retry: RetryPolicy;
+  readonly copies?: DeadLetterCopies | undefined;
   readonly clock: Clock;
   readonly faults: Faults;
 }
@@ -225,8 +228,8 @@ export class Inbox {
     return { tried, nextInMs: due.length > 0 ? 50 : 500 };
   }
 
-  #giveUp(item: DueMessage): Promise<void> {
-    const failure = this.#failure(handlerDied(item.message), item.attempts + 1);
+  async #giveUp(item: DueMessage): Promise<void> {
+    const failure = await this.#failure(item.message, handlerDied(item.message), item.attempts + 1);
     return this.#parts.parking.fail(item.id, failure, this.#skips(item.message));
   }
 
@@ -269,7 +272,7 @@ export class Inbox {
       const [first, ...others] = run;
       if (first === undefined || this.#parts.isUnavailable(error)) throw error;
       if (others.length > 0) return "together";
-      const failure = this.#failure(error, first.attempts + 1);
+      const failure = await this.#failure(first.message, error, first.attempts + 1);
       await parking.fail(id, failure, this.#skips(first.message));
       // The guilty one is found: those behind it may go together again.
       this.#singly.delete(keyOf(first.message));
@@ -279,11 +282,12 @@ export class Inbox {
 
   async #park(message: Message, error: unknown): Promise<void> {
     const { store, parking, group } = this.#parts;
+    const failure = await this.#failure(message, error, 1);
     const received = await this.#parts.transaction(
       async (_tx, raw) => {
         const answer = await store.receive(raw, group, [message]);
         if (answer.fresh.has(message.id)) {
-          await parking.park(raw, [this.#parkRequest(message, this.#failure(error, 1))]);
+          await parking.park(raw, [this.#parkRequest(message, failure)]);
         }
         return answer;
       },
@@ -312,11 +316,11 @@ export class Inbox {
     );
   }
 
-  #failure(error: unknown, failures: number): Failure {
-    const { retry, clock } = this.#parts;
+  #failure(message: Message, error: unknown, failures: number): Promise<Failure> {
+    const { retry, clock, copies, group } = this.#parts;
     const isPermanent = permanentCodes.some((code) => isDureError(error, code));
     const retryAfterMs = (error as { readonly retryAfterMs?: unknown } | null)?.retryAfterMs;
-    return {
+    const failure: Failure = {
       code: isDureError(error) ? error.code : codeOf(error),
       error: describeError(error),
       isFinal: isPermanent || failures >= retry.attempts,
@@ -325,6 +329,7 @@ export class Inbox {
         typeof retryAfterMs === "number" ? retryAfterMs : 0,
       ),
     };
+    return copyDeadLetter(copies, message, failure, { group, attempts: failures });
   }
 }
 

@@ -48,13 +48,30 @@ export class KafkaPublisher {
     messages: readonly Message[],
     signal: AbortSignal,
   ): Promise<readonly PublishOutcome[]> {
+    return this.#inTurn(() => this.#publishNow(messages, signal), signal);
+  }
+
+  /** Sends one record. Resolves to why it can never be sent, if it cannot; rejects when another try may help. */
+  async send(record: KafkaRecordToSend, signal: AbortSignal): Promise<string | undefined> {
+    return this.#inTurn(async () => {
+      const missing = await this.#parts.topics.ensure([record.topic]);
+      if (missing.length > 0) return topicMissing(record.topic).error;
+      const fault = await this.#sendRecords([record]);
+      if (fault === undefined) return undefined;
+      if (fault.about === "message") return fault.error;
+      this.#parts.topics.forget(record.topic);
+      return unavailable(`Kafka did not take a record for "${record.topic}"`, fault);
+    }, signal);
+  }
+
+  async #inTurn<Result>(work: () => Promise<Result>, signal: AbortSignal): Promise<Result> {
     const before = this.#tail;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#tail = before.then(() => promise);
     try {
       // Behind a request that was given up too: what it carries must not be overtaken.
       await settledOrAborted(before, signal);
-      return await this.#publishNow(messages, signal);
+      return await work();
     } finally {
       resolve();
     }
@@ -100,7 +117,7 @@ export class KafkaPublisher {
         if (failure !== undefined) failures.set(index, failure);
       }
       const sendable = batch.filter(({ index }) => !failures.has(index));
-      const fault = await this.#send(sendable);
+      const fault = await this.#sendRecords(sendable.map(({ record }) => record));
       if (fault?.about === "broker") unavailable(`Kafka did not take events of "${topic}"`, fault);
       if (fault?.about === "topic") {
         this.#parts.topics.forget(topic);
@@ -124,12 +141,12 @@ export class KafkaPublisher {
     return failures;
   }
 
-  async #send(items: readonly Item[]): Promise<KafkaFault | undefined> {
-    if (items.length === 0) return undefined;
+  async #sendRecords(records: KafkaRecordToSend[]): Promise<KafkaFault | undefined> {
+    if (records.length === 0) return undefined;
     const { producer, compression } = this.#parts;
     try {
       await producer.send({
-        messages: items.map(({ record }) => record),
+        messages: records,
         idempotent: true,
         acks: -1,
         compression,

@@ -1,6 +1,7 @@
 import type { Delivery } from "../core/transport.ts";
 import type { KafkaConsumer, KafkaFetchedPartition } from "./clients.ts";
 import { messageOf } from "./cloud-event.ts";
+import { rememberPlace } from "./dead-letter-topic.ts";
 import type { PartitionBuffer } from "./partition-buffer.ts";
 
 /** A partition of a topic that is ours, and what is here of it. */
@@ -77,8 +78,9 @@ function fill(owned: OwnedPartition, from: bigint, found: KafkaFetchedPartition)
       const offset = batch.firstOffset + BigInt(offsetDelta);
       if (offset < from) continue;
       const timestamp = batch.firstTimestamp + timestampDelta;
-      const record = { topic, partition, offset, timestamp, key, value, headers };
-      deliveries.push({ position: Number(offset), message: messageOf(record) });
+      const message = messageOf({ topic, partition, offset, timestamp, key, value, headers });
+      rememberPlace(message, { partition, offset, timestamp });
+      deliveries.push({ position: Number(offset), message });
     }
   }
   buffer.append(deliveries, next);

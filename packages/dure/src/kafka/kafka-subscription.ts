@@ -10,6 +10,7 @@ import type { KafkaAssignment } from "./clients.ts";
 import { KafkaGroup } from "./kafka-group.ts";
 import type { KafkaGroupParts } from "./kafka-group.ts";
 import { hasApiId } from "./kafka-error.ts";
+import { bounds, nameOf, startsOf } from "./kafka-offsets.ts";
 import { readFrom } from "./kafka-reading.ts";
 import type { FetchLimits, OwnedPartition } from "./kafka-reading.ts";
 import { PartitionBuffer } from "./partition-buffer.ts";
@@ -26,8 +27,6 @@ export interface KafkaSubscriptionParts extends Omit<KafkaGroupParts, "onRevoked
 
 /** Offsets of several batches are committed together: they only save a repetition. */
 const commitPauseMs = 50;
-const earliest = -2n;
-const latest = -1n;
 
 /**
  * One member of a consumer group of Kafka. Partitions are read ahead into buffers with a limit each: at the
@@ -171,7 +170,9 @@ export class KafkaSubscription implements Subscription {
   /** What is not kept goes to others: finished and committed first, where that is soon. */
   async #handOver(kept: readonly KafkaAssignment[]): Promise<void> {
     const { clock, settings } = this.#parts;
-    const keptNames = new Set(kept.flatMap(namesOf));
+    const keptNames = new Set(
+      kept.flatMap(({ topic, partitions }) => partitions.map((each) => nameOf(topic, each))),
+    );
     const leaving = [...this.#owned].filter(([name]) => !keptNames.has(name));
     if (leaving.length === 0) return;
     for (const [, owned] of leaving) owned.isLeaving = true;
@@ -221,10 +222,8 @@ export class KafkaSubscription implements Subscription {
     for (const name of this.#owned.keys()) if (!assigned.has(name)) this.#owned.delete(name);
     const added = [...assigned].filter(([name]) => !this.#owned.has(name));
     if (added.length === 0) return;
-    const starts = await this.#starts(
-      group,
-      added.map(([, place]) => place),
-    );
+    const places = added.map(([, place]) => place);
+    const starts = await startsOf(group, places, this.#parts.from);
     for (const [name, { topic, partition }] of added) {
       const start = starts.get(name);
       if (start === undefined || this.#group !== group) continue;
@@ -236,34 +235,6 @@ export class KafkaSubscription implements Subscription {
     }
     // A group that is new begins here for good, also if it dies before it has read anything.
     await this.#commit(group);
-  }
-
-  async #starts(
-    group: KafkaGroup,
-    places: readonly { readonly topic: string; readonly partition: number }[],
-  ): Promise<ReadonlyMap<string, { readonly offset: bigint; readonly isCommitted: boolean }>> {
-    const committed = await group.committed(assignmentsOf(places));
-    const isNew = ({ topic, partition }: (typeof places)[number]): boolean =>
-      (committed.get(topic)?.[partition] ?? -1n) < 0n;
-    const fresh = places.filter(isNew);
-    const bounds =
-      fresh.length === 0
-        ? new Map<string, bigint[]>()
-        : await group.reader.listOffsets({
-            topics: [...new Set(fresh.map(({ topic }) => topic))],
-            partitions: Object.fromEntries(
-              assignmentsOf(fresh).map(({ topic, partitions }) => [topic, partitions]),
-            ),
-            timestamp: this.#parts.from === "latest" ? latest : earliest,
-          });
-    return new Map(
-      places.map((place) => {
-        const { topic, partition } = place;
-        const isCommitted = !isNew(place);
-        const offset = (isCommitted ? committed : bounds).get(topic)?.[partition] ?? 0n;
-        return [nameOf(topic, partition), { offset, isCommitted }];
-      }),
-    );
   }
 
   async #commit(group: KafkaGroup): Promise<void> {
@@ -351,11 +322,8 @@ export class KafkaSubscription implements Subscription {
 
   /** The broker has removed what was to be read: by its retention, or with the topic. Never silent. */
   async #skipRemoved(group: KafkaGroup, owned: readonly OwnedPartition[]): Promise<void> {
-    const places = assignmentsOf(owned);
-    const topics = places.map(({ topic }) => topic);
-    const partitions = Object.fromEntries(places.map((each) => [each.topic, each.partitions]));
-    const first = await group.reader.listOffsets({ topics, partitions, timestamp: earliest });
-    const last = await group.reader.listOffsets({ topics, partitions, timestamp: latest });
+    const first = await bounds(group.reader, owned, "earliest");
+    const last = await bounds(group.reader, owned, "latest");
     for (const { topic, partition, buffer } of owned) {
       const from = first.get(topic)?.[partition] ?? 0n;
       const to = last.get(topic)?.[partition] ?? 0n;
@@ -388,23 +356,6 @@ export class KafkaSubscription implements Subscription {
     const ms = backoffMs(this.#failures, { baseMs: 100, maxMs: 2_000 }, clock) + 20;
     await clock.sleep(ms, this.#stop.signal);
   }
-}
-
-function nameOf(topic: string, partition: number): string {
-  return `${topic}/${partition}`;
-}
-
-function namesOf({ topic, partitions }: KafkaAssignment): readonly string[] {
-  return partitions.map((partition) => nameOf(topic, partition));
-}
-
-function assignmentsOf(
-  places: readonly { readonly topic: string; readonly partition: number }[],
-): KafkaAssignment[] {
-  return [...Map.groupBy(places, ({ topic }) => topic)].map(([topic, own]) => ({
-    topic,
-    partitions: own.map(({ partition }) => partition),
-  }));
 }
 
 function unavailable(what: string, cause: unknown): DureError {

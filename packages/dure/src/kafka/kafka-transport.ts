@@ -4,7 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import { DureError, describeError } from "../core/errors.ts";
 import { silentLogger } from "../core/logger.ts";
 import type { Logger } from "../core/logger.ts";
-import type { Transport } from "../core/transport.ts";
+import type { DeadLetterNotice, Transport } from "../core/transport.ts";
 import type {
   KafkaAdmin,
   KafkaCompression,
@@ -12,6 +12,7 @@ import type {
   KafkaConsumerSettings,
   KafkaProducer,
 } from "./clients.ts";
+import { deadLetterRecord } from "./dead-letter-topic.ts";
 import type { KafkaGroupOptions } from "./kafka-group.ts";
 import { KafkaPublisher } from "./kafka-publisher.ts";
 import type { FetchLimits } from "./kafka-reading.ts";
@@ -35,6 +36,8 @@ export interface KafkaTransportOptions {
   readonly compression?: KafkaCompression;
   /** What a request may hold, in bytes before compression; a bigger message goes alone. @defaultValue 524288 */
   readonly requestBytesMax?: number;
+  /** Leaves a copy of each dead letter in `<topic>-dlt`, with the headers that Spring gives them. @defaultValue true */
+  readonly deadLetterTopics?: boolean;
   /** How long topics that are made here keep messages, and how long a message may come again. @defaultValue 7 days */
   readonly retentionMs?: number;
   readonly group?: KafkaGroupOptions;
@@ -120,6 +123,9 @@ export function kafkaTransport(options: KafkaTransportOptions): KafkaTransport {
       members.set(subscription, group);
       return subscription;
     },
+    ...(options.deadLetterTopics !== false && {
+      leaveDeadLetter: (notice: DeadLetterNotice) => leaveDeadLetter(publisher, notice, { logger }),
+    }),
     lag: () =>
       [...members].flatMap(([member, group]) =>
         [...member.lag()].map(([topic, messages]) => ({ group, topic, messages })),
@@ -129,6 +135,22 @@ export function kafkaTransport(options: KafkaTransportOptions): KafkaTransport {
       await settledWithin(publisher.settled(), 5_000);
     },
   };
+}
+
+const deadLetterMsMax = 30_000;
+
+async function leaveDeadLetter(
+  publisher: KafkaPublisher,
+  notice: DeadLetterNotice,
+  { logger }: { readonly logger: Logger },
+): Promise<void> {
+  const problem = await publisher.send(
+    deadLetterRecord(notice),
+    AbortSignal.timeout(deadLetterMsMax),
+  );
+  if (problem === undefined) return;
+  const facts = { group: notice.group, messageId: notice.message.id, problem };
+  logger.error("a dead letter has no copy in Kafka; it is in the service's own table", facts);
 }
 
 function groupSettings(options: KafkaGroupOptions = {}): Required<KafkaGroupOptions> {

@@ -17,6 +17,7 @@ import type { MessageContext } from "../core/message.ts";
 import type { ServiceTransaction, TransactionOptions } from "../core/service-transaction.ts";
 import type { TransactionHandle } from "../core/transaction.ts";
 import { Consumer } from "../inbox/consumer.ts";
+import { copiesOn } from "../inbox/dead-letter-copy.ts";
 import { Inbox } from "../inbox/inbox.ts";
 import type { PoisonPolicy, ReceivedMessage, Subscriber } from "../inbox/inbox.ts";
 import type { OrderCounts } from "../inbox/order-check.ts";
@@ -321,6 +322,7 @@ export class Dure<Client = unknown> {
       isUnavailable: (error) =>
         isDureError(error, "DATABASE_UNAVAILABLE") || isDureError(error, "COMMIT_IN_DOUBT"),
       retry: settings.retry,
+      copies: copiesOn(transport, this.#logger),
       clock: this.#clock,
       faults: this.#faults,
     });
