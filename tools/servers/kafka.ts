@@ -13,7 +13,7 @@ const loggingVersion = "2.25.5";
 /** Any 16 bytes: one broker is a cluster of its own. */
 const clusterId = "4L6g3nShT-eMCtK--X86sw";
 const fetchMsMax = 10 * 60_000;
-const startMsMax = 60_000;
+const startMsMax = 180_000;
 const stopMsMax = 20_000;
 
 const run = promisify(execFile);

@@ -11,7 +11,12 @@ import { memoryTransport } from "../../src/memory/index.ts";
 import { postgresTransport } from "../../src/postgres/index.ts";
 import { transportContract } from "../../src/testing/index.ts";
 import type { Transport } from "../../src/index.ts";
-import { needsKafka, openKafkaTransport, openTestKafka } from "../support/kafka.ts";
+import {
+  kafkaStartMsMax,
+  needsKafka,
+  openKafkaTransport,
+  openTestKafka,
+} from "../support/kafka.ts";
 import type { TestKafka, TestKafkaTransport } from "../support/kafka.ts";
 import { createTestDatabase } from "../support/test-database.ts";
 import type { TestDatabase } from "../support/test-database.ts";
@@ -65,7 +70,7 @@ describe("kafkaTransport", () => {
   beforeAll(async () => {
     kafka = await openTestKafka();
     if (kafka.missing === undefined) opened = openKafkaTransport(kafka.brokers);
-  });
+  }, kafkaStartMsMax);
 
   afterAll(async () => {
     await opened?.[Symbol.asyncDispose]();

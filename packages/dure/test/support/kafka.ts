@@ -14,6 +14,9 @@ export interface TestKafka {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** What a start may take on a busy machine, for the hook that waits for it. */
+export const kafkaStartMsMax = 240_000;
+
 /** What a test asks of its broker. */
 export interface OpenKafkaOptions {
   /** It is to be killed: one that is there does not do. */
@@ -37,7 +40,11 @@ export async function openTestKafka(options: OpenKafkaOptions = {}): Promise<Tes
   const missing = await kafkaIsMissing();
   if (missing !== undefined) return { brokers: [], missing, [Symbol.asyncDispose]: dispose };
   const server = await startKafka({ settings: { ...withRules, ...options.settings } });
-  return { brokers: server.brokers, server, [Symbol.asyncDispose]: () => server.stop() };
+  return {
+    brokers: server.brokers,
+    server,
+    [Symbol.asyncDispose]: () => server.stop(),
+  };
 }
 
 /** Leaves the test out when there is no broker. */
@@ -90,4 +97,15 @@ export function openKafkaTransport(
       await admin.close();
     },
   };
+}
+
+/** Removes every topic, and with it what groups remember of it: tests use the same names. */
+export async function forgetTopics(brokers: readonly string[]): Promise<void> {
+  const admin = new Admin({ clientId: "dure-test", bootstrapBrokers: [...brokers] });
+  try {
+    const topics = await admin.listTopics();
+    if (topics.length > 0) await admin.deleteTopics({ topics });
+  } finally {
+    await admin.close();
+  }
 }
