@@ -31,6 +31,8 @@ export interface ServiceConfig {
   readonly databaseUrl: string;
   /** The database of the event log that all services share. */
   readonly busUrl: string;
+  /** Where Kafka is, when it carries the events instead of that log. */
+  readonly kafkaBrokers?: readonly string[] | undefined;
   /** Base URL of every service, its own included, without a trailing slash. */
   readonly peers: Readonly<Record<ServiceName, string>>;
   readonly auth: AuthConfig;

@@ -1,6 +1,6 @@
 import { createAuthenticator } from "../chassis/auth.ts";
+import { openBus } from "../chassis/open-bus.ts";
 import type { RunningService, ServiceConfig } from "../chassis/config.ts";
-import { createDatabasePool } from "../chassis/database.ts";
 import { createHttpServer } from "../chassis/http-server.ts";
 import { createLogger } from "../chassis/logger.ts";
 import { startService } from "../chassis/start-service.ts";
@@ -32,13 +32,7 @@ export function startGateway(config: ServiceConfig): Promise<RunningService> {
     if (config.rateLimit || !config.demo) limitRates(app);
 
     const products = createProductCache();
-    const bus = createDatabasePool({
-      url: config.busUrl,
-      service: config.name,
-      poolMax: 3,
-      logger,
-    });
-    resources.defer(() => bus.end());
+    const bus = openBus({ config, logger, poolMax: 3, resources });
     resources.defer(watchStock({ bus, logger, onChanged: (id) => products.invalidate(id) }));
     registerProductRoutes(app, backends.inventory, products);
     registerOrderRoutes(app, backends.order);

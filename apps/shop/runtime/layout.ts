@@ -9,6 +9,8 @@ export interface ShopLayout {
   /** Where the gateway listens. The services behind it are on loopback, whatever this says. */
   readonly host: string;
   readonly databases: Databases;
+  /** Kafka carries the events; without it the event log does. */
+  readonly kafkaBrokers?: readonly string[] | undefined;
   readonly secret: string;
   readonly rateLimit: boolean;
   readonly logLevel: string;
@@ -25,6 +27,7 @@ export function serviceConfig(layout: ShopLayout, name: ServiceName): ServiceCon
     port: layout.basePort + portOffsets[name],
     databaseUrl: layout.databases.urls[name],
     busUrl: layout.databases.urls.bus,
+    kafkaBrokers: layout.kafkaBrokers,
     peers: peerUrls(layout.basePort, layout.host),
     auth: demoAuth(layout.secret),
     demo: true,

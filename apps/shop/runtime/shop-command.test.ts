@@ -41,6 +41,17 @@ test("npm run shop is the embedded shop unless --distributed is there", () => {
   });
 });
 
+test("--broker kafka is one flag, with the addresses of Kafka if it is elsewhere", () => {
+  const brokersOf = (line: string): unknown => readShopCommand(line.split(" "));
+  expect(brokersOf("--distributed --broker kafka")).toMatchObject({
+    shop: { kafkaBrokers: ["127.0.0.1:9092"] },
+  });
+  expect(brokersOf("--distributed --broker kafka --kafka-brokers a:1,b:2")).toMatchObject({
+    shop: { kafkaBrokers: ["a:1", "b:2"] },
+  });
+  expect(brokersOf("--distributed")).toMatchObject({ shop: { kafkaBrokers: undefined } });
+});
+
 describe("what makes no sense is refused with a reason", () => {
   test.each([
     ["--porta 1", /Unknown option '--porta'/],
@@ -55,7 +66,8 @@ describe("what makes no sense is refused with a reason", () => {
     ["--broker postgres", /--broker needs --distributed/],
     ["--instances payment=2", /--instances needs --distributed/],
     ["--distributed --broker carrier-pigeon", /--broker must be one of/],
-    ["--distributed --broker kafka", /comes with its own issue/],
+    ["--distributed --kafka-brokers a:1", /--kafka-brokers needs --broker kafka/],
+    ["--broker kafka --kafka-brokers a:1", /--broker needs --distributed/],
     ["--distributed --broker redis", /comes with its own issue/],
     ["--distributed --instances payment", /must be a whole number/],
     ["--distributed --instances payment=0", /must be a whole number/],

@@ -17,6 +17,8 @@ export type ShopCommand =
 export interface DistributedOptions extends ShopOptions {
   /** A server of somebody else's; ours if there is none. */
   readonly postgresUrl: string | undefined;
+  /** Where Kafka is, if it carries the events; else the event log does. */
+  readonly kafkaBrokers: readonly string[] | undefined;
   /** How many processes each service has. */
   readonly instances: Readonly<Record<ServiceName, number>>;
 }
@@ -31,10 +33,14 @@ export const startUsage: string = `Options of npm start -- …
   --log-level warn     silent, error, warn, info, debug or trace; logs go to standard error
   --help`;
 
+/** What `npm run kafka` starts. */
+const kafkaBrokersDefault = "127.0.0.1:9092";
+
 /** What `npm run shop` understands. */
 export const shopUsage: string = `${startUsage.replace("npm start", "npm run shop")}
   --distributed        each service a process of its own
-  --broker postgres    what carries the events between them
+  --broker postgres    what carries the events between them: postgres or kafka
+  --kafka-brokers LIST Kafka's addresses (default: ${kafkaBrokersDefault})
   --postgres-url URL   a PostgreSQL server to use instead of an embedded one
   --instances LIST     more processes of a service: payment=2,order=2`;
 
@@ -52,6 +58,7 @@ const shopOptions = {
   ...startOptions,
   distributed: { type: "boolean" },
   broker: { type: "string" },
+  "kafka-brokers": { type: "string" },
   "postgres-url": { type: "string" },
   instances: { type: "string" },
 } as const satisfies OptionsConfig;
@@ -75,17 +82,23 @@ export function readShopCommand(args: readonly string[]): ShopCommand {
   const postgresUrl = textOf("postgres-url", values["postgres-url"]);
   const instances = readInstances(values["instances"]);
   if (values["distributed"] !== true) {
-    for (const name of ["broker", "postgres-url", "instances"]) {
+    for (const name of ["broker", "kafka-brokers", "postgres-url", "instances"]) {
       if (values[name] !== undefined) throw new UsageError(`--${name} needs --distributed`);
     }
     return { kind: "embedded", shop };
   }
-  if (broker === "kafka" || broker === "redis") {
+  if (broker === "redis") {
     throw new SetupError(
-      `--broker ${broker} comes with its own issue; --broker postgres works now.`,
+      `--broker ${broker} comes with its own issue; --broker postgres and --broker kafka work now.`,
     );
   }
-  return { kind: "distributed", shop: { ...shop, postgresUrl, instances } };
+  const addresses = textOf("kafka-brokers", values["kafka-brokers"]);
+  if (addresses !== undefined && broker !== "kafka") {
+    throw new UsageError("--kafka-brokers needs --broker kafka");
+  }
+  const kafkaBrokers =
+    broker === "kafka" ? (addresses ?? kafkaBrokersDefault).split(",") : undefined;
+  return { kind: "distributed", shop: { ...shop, postgresUrl, kafkaBrokers, instances } };
 }
 
 function shopFrom(values: OptionValues): ShopOptions {

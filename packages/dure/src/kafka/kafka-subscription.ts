@@ -77,7 +77,9 @@ export class KafkaSubscription implements Subscription {
     try {
       await group.join();
       await this.#adoptSoon();
-      if (this.#readError !== undefined) throw this.#readError;
+      if (this.#readError !== undefined) {
+        throw unavailable("it is not known where the partitions begin", this.#readError);
+      }
     } catch (error) {
       this.#group = undefined;
       await group.leave();
