@@ -9,6 +9,7 @@ import { measureCompensatedSagas } from "./cases/p2-compensated-sagas.ts";
 import { measureTransactionalSagas } from "./cases/p3-transactional-sagas.ts";
 import { measureWrites } from "./cases/p4-write.ts";
 import { measureDrain } from "./cases/p5-drain.ts";
+import { measureKafka } from "./cases/p6-kafka.ts";
 import { measureConsume } from "./cases/p7-consume.ts";
 import { measureLatency } from "./cases/p8-latency.ts";
 import type { BenchCase } from "./context.ts";
@@ -24,6 +25,7 @@ const cases: Readonly<Record<CaseName, BenchCase>> = {
   p3: measureTransactionalSagas,
   p4: measureWrites,
   p5: measureDrain,
+  p6: measureKafka,
   p7: measureConsume,
   p8: measureLatency,
   p10: measureHeldXmin,

@@ -7,6 +7,7 @@ export const caseNames = [
   "p3",
   "p4",
   "p5",
+  "p6",
   "p7",
   "p8",
   "p10",
