@@ -98,12 +98,10 @@ async function measureThroughput(
     if (isFirst) await produceBare(clients, together);
     isFirst = false;
     series.add(bare, await produceBare(clients, options.backlog));
-    const relay = createDure({ service: "bench", store, transport: counting(transport) });
-    const counter = counts;
-    const before = counter.count;
-    counter.firstAt = 0;
+    const counter = { count: 0, firstCount: 0, firstAt: 0 };
+    const relay = createDure({ service: "bench", store, transport: counting(transport, counter) });
     await relay.start();
-    await untilCount("published events", () => counter.count - before, options.backlog);
+    await untilCount("published events", () => counter.count, options.backlog);
     const drainMs = performance.now() - counter.firstAt;
     await relay.stop();
     series.add(drained, ((options.backlog - counter.firstCount) * 1_000) / drainMs);
@@ -135,10 +133,14 @@ async function measureThroughput(
   }
 }
 
-/** What the drain has published in all. */
-const counts = { count: 0, firstCount: 0, firstAt: 0 };
+/** What a drain has published. */
+interface Counter {
+  count: number;
+  firstCount: number;
+  firstAt: number;
+}
 
-function counting(inner: Transport): Transport {
+function counting(inner: Transport, counts: Counter): Transport {
   return {
     ...inner,
     async publish(messages, options) {

@@ -10,22 +10,20 @@ export interface RecordPlace {
   readonly timestamp: bigint;
 }
 
-/** Known as long as the message that was read is in memory: a later attempt has it from the database. */
-const places = new WeakMap<Message, RecordPlace>();
-
-/** Remembers where a message was read. */
-export function rememberPlace(message: Message, place: RecordPlace): void {
-  places.set(message, place);
-}
+/** Where messages were read, as long as they are in memory: a later attempt has its message from the database. */
+export type RecordPlaces = WeakMap<Message, RecordPlace>;
 
 /** A dead letter as a record of its own topic: the message's headers, and why it is there. */
-export function deadLetterRecord(notice: DeadLetterNotice): KafkaRecordToSend {
+export function deadLetterRecord(
+  notice: DeadLetterNotice,
+  places: RecordPlaces,
+): KafkaRecordToSend {
   const { message } = notice;
   return {
     topic: `${message.topic}${suffix}`,
     key: Buffer.from(message.key),
     value: Buffer.from(message.data),
-    headers: new Map([...headersOf(message), ...deadLetterHeaders(notice)]),
+    headers: new Map([...headersOf(message), ...deadLetterHeaders(notice, places.get(message))]),
   };
 }
 
@@ -37,9 +35,11 @@ const suffix = "-dlt";
  *
  * Source: Spring for Apache Kafka, `KafkaHeaders` (`kafka_dlt-*`) and `DeadLetterPublishingRecoverer`.
  */
-function deadLetterHeaders(notice: DeadLetterNotice): Map<Buffer, Buffer> {
+function deadLetterHeaders(
+  notice: DeadLetterNotice,
+  place: RecordPlace | undefined,
+): Map<Buffer, Buffer> {
   const { message, group, code, error, attempts } = notice;
-  const place = places.get(message);
   const headers: [string, Buffer][] = [
     ["kafka_dlt-original-topic", Buffer.from(message.topic)],
     ["kafka_dlt-original-consumer-group", Buffer.from(group)],

@@ -1,7 +1,7 @@
 import type { Delivery } from "../core/transport.ts";
 import type { KafkaConsumer, KafkaFetchedPartition } from "./clients.ts";
 import { messageOf } from "./cloud-event.ts";
-import { rememberPlace } from "./dead-letter-topic.ts";
+import type { RecordPlaces } from "./dead-letter-topic.ts";
 import type { PartitionBuffer } from "./partition-buffer.ts";
 
 /** A partition of a topic that is ours, and what is here of it. */
@@ -32,7 +32,7 @@ export async function readFrom(
   reader: KafkaConsumer,
   node: number,
   owned: readonly { readonly owned: OwnedPartition; readonly topicId: string }[],
-  limits: FetchLimits,
+  { limits, places }: { readonly limits: FetchLimits; readonly places: RecordPlaces },
 ): Promise<void> {
   const asked = owned.map((each) => ({ ...each, from: each.owned.buffer.next }));
   const { responses } = await reader.fetch({
@@ -58,7 +58,7 @@ export async function readFrom(
       );
       // What was skipped or asked for anew meanwhile is not what came.
       if (each !== undefined && each.owned.buffer.next === each.from) {
-        fill(each.owned, each.from, found);
+        fill(each, found, places);
       }
     }
   }
@@ -67,7 +67,11 @@ export async function readFrom(
 /** Records of transactions' ends are no messages. */
 const isControl = 0x20;
 
-function fill(owned: OwnedPartition, from: bigint, found: KafkaFetchedPartition): void {
+function fill(
+  { owned, from }: { readonly owned: OwnedPartition; readonly from: bigint },
+  found: KafkaFetchedPartition,
+  places: RecordPlaces,
+): void {
   const { topic, partition, buffer } = owned;
   const deliveries: Delivery[] = [];
   let next = from;
@@ -79,7 +83,7 @@ function fill(owned: OwnedPartition, from: bigint, found: KafkaFetchedPartition)
       if (offset < from) continue;
       const timestamp = batch.firstTimestamp + timestampDelta;
       const message = messageOf({ topic, partition, offset, timestamp, key, value, headers });
-      rememberPlace(message, { partition, offset, timestamp });
+      places.set(message, { partition, offset, timestamp });
       deliveries.push({ position: Number(offset), message });
     }
   }

@@ -7,6 +7,7 @@ import type { PartitionBatch, SubscribeOptions, Subscription } from "../core/tra
 import { createTrouble } from "../core/trouble.ts";
 import type { Trouble } from "../core/trouble.ts";
 import type { KafkaAssignment } from "./clients.ts";
+import type { RecordPlaces } from "./dead-letter-topic.ts";
 import { KafkaGroup } from "./kafka-group.ts";
 import type { KafkaGroupParts } from "./kafka-group.ts";
 import { hasApiId } from "./kafka-error.ts";
@@ -19,6 +20,7 @@ import { PartitionBuffer } from "./partition-buffer.ts";
 export interface KafkaSubscriptionParts extends Omit<KafkaGroupParts, "onRevoked" | "onAssigned"> {
   readonly from: SubscribeOptions["from"];
   readonly limits: FetchLimits;
+  readonly places: RecordPlaces;
   /** A partition of which so many messages are here is not read any further. */
   readonly bufferedMax: number;
   readonly clock: Clock;
@@ -306,7 +308,7 @@ export class KafkaSubscription implements Subscription {
     own: readonly { readonly owned: OwnedPartition; readonly topicId: string }[],
   ): Promise<void> {
     try {
-      await readFrom(group.reader, node, own, this.#parts.limits);
+      await readFrom(group.reader, node, own, this.#parts);
       this.#failures = 0;
       if (own.some(({ owned }) => owned.buffer.size > 0)) this.#wakeup.wake();
     } catch (error) {

@@ -13,6 +13,7 @@ import type {
   KafkaProducer,
 } from "./clients.ts";
 import { deadLetterRecord } from "./dead-letter-topic.ts";
+import type { RecordPlaces } from "./dead-letter-topic.ts";
 import type { KafkaGroupOptions } from "./kafka-group.ts";
 import { KafkaPublisher } from "./kafka-publisher.ts";
 import type { FetchLimits } from "./kafka-reading.ts";
@@ -97,6 +98,7 @@ export function kafkaTransport(options: KafkaTransportOptions): KafkaTransport {
     compression: options.compression ?? "zstd",
     requestBytesMax: options.requestBytesMax ?? 524_288,
   });
+  const places: RecordPlaces = new WeakMap();
   const members = new Map<KafkaSubscription, string>();
   return {
     name: "kafka",
@@ -113,6 +115,7 @@ export function kafkaTransport(options: KafkaTransportOptions): KafkaTransport {
         from,
         settings: groupSettings(options.group),
         limits: fetchLimits(options.fetch),
+        places,
         bufferedMax: options.fetch?.bufferedMax ?? 500,
         createConsumer: options.createConsumer,
         logger,
@@ -124,7 +127,8 @@ export function kafkaTransport(options: KafkaTransportOptions): KafkaTransport {
       return subscription;
     },
     ...(options.deadLetterTopics !== false && {
-      leaveDeadLetter: (notice: DeadLetterNotice) => leaveDeadLetter(publisher, notice, { logger }),
+      leaveDeadLetter: (notice: DeadLetterNotice) =>
+        leaveDeadLetter(publisher, notice, { logger, places }),
     }),
     lag: () =>
       [...members].flatMap(([member, group]) =>
@@ -142,10 +146,10 @@ const deadLetterMsMax = 30_000;
 async function leaveDeadLetter(
   publisher: KafkaPublisher,
   notice: DeadLetterNotice,
-  { logger }: { readonly logger: Logger },
+  { logger, places }: { readonly logger: Logger; readonly places: RecordPlaces },
 ): Promise<void> {
   const problem = await publisher.send(
-    deadLetterRecord(notice),
+    deadLetterRecord(notice, places),
     AbortSignal.timeout(deadLetterMsMax),
   );
   if (problem === undefined) return;

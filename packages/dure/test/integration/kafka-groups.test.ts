@@ -2,6 +2,7 @@
  * Consumer groups on Kafka: members that come and go lose nothing and repeat no effect (laws I1, I3, O2), and
  * a poison message stays alone (law O8). The long form of the storm: DURE_STORM_MS=60000.
  */
+import { inspect } from "node:util";
 import { Consumer, Producer } from "@platformatic/kafka";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { AnyEventDefinition } from "../../src/index.ts";
@@ -9,11 +10,13 @@ import { isDureError, PermanentError, systemClock } from "../../src/index.ts";
 import {
   forgetTopics,
   kafkaStartMsMax,
+  kafkaUsers,
   needsKafka,
   openKafkaTransport,
   openTestKafka,
 } from "../support/kafka.ts";
 import type { TestKafka, TestKafkaTransport } from "../support/kafka.ts";
+import { leaveOut } from "../support/leave-out.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { waitFor } from "../support/wait-for.ts";
 import {
@@ -226,6 +229,71 @@ describe("topics", () => {
     );
     const subscribed = other.transport.subscribe({ group: "g", topics: [`${name}-x`] });
     await expect(subscribed).rejects.toMatchObject({ code: "CONFIGURATION_INVALID" });
+  });
+});
+
+describe("a broker that asks for a login", () => {
+  it("lets in who knows the word, and is unreachable to others, who are not told the word", async (context) => {
+    needsKafka(context, kafka);
+    const { saslBrokers = [] } = kafka.server ?? {};
+    if (saslBrokers.length === 0)
+      leaveOut(context, "the broker of DURE_KAFKA_BROKERS has no users");
+    const login = (password: string): TestKafkaTransport => {
+      const sasl = { mechanism: "PLAIN", username: "dure", password };
+      const opened = openKafkaTransport(saslBrokers, { connection: { sasl, retries: 2 } });
+      open.push(opened);
+      return opened;
+    };
+    const [password = ""] = Object.values(kafkaUsers);
+    await login(password).transport.check();
+    const error: unknown = await login("guessed-word")
+      .transport.check()
+      .catch((reason: unknown) => reason);
+    expect(isDureError(error, "BROKER_UNAVAILABLE") && error.message).toMatch(/authentication/i);
+    expect(inspect(error)).not.toContain("guessed-word");
+  });
+});
+
+describe("a subscription", () => {
+  it("reads no further than its limit until there is room, and says how far it is behind", async (context) => {
+    needsKafka(context, kafka);
+    const fetch = { bufferedMax: 5, partitionBytesMax: 2_000 };
+    const opened = openKafkaTransport(kafka.brokers, { fetch });
+    open.push(opened);
+    const { transport } = opened;
+    const { signal } = new AbortController();
+    const message = (n: number) => ({
+      id: `m-${n}`,
+      source: "test",
+      topic: "lag",
+      key: "k",
+      type: "lag.counted",
+      version: 1,
+      time: "2026-01-01T00:00:00.000Z",
+      data: JSON.stringify({ n }),
+      link: { kind: "unverified" } as const,
+    });
+    for (let n = 0; n < 60; n += 1) await transport.publish([message(n)], { fences: [], signal });
+    const subscription = await transport.subscribe({ group: "lag", topics: ["lag"] });
+    const read = () => subscription.fetch({ busy: new Set(), maxMessages: 1_000, signal });
+    const first = await waitFor(async () => (await read())[0], { what: "the first messages" });
+    expect(first.deliveries.length).toBeLessThan(30);
+    const behind = (): number => transport.lag().reduce((sum, { messages }) => sum + messages, 0);
+    expect(behind()).toBe(60);
+    const seen: string[] = [];
+    await waitFor(
+      async () => {
+        for (const batch of await read()) {
+          seen.push(...batch.deliveries.map((delivery) => delivery.message.id));
+          await subscription.acknowledge(batch, batch.deliveries.length);
+        }
+        return seen.length >= 60;
+      },
+      { what: "all messages" },
+    );
+    expect(seen).toEqual(Array.from({ length: 60 }, (_, n) => `m-${n}`));
+    expect(transport.lag()).toEqual([{ group: "lag", topic: "lag", messages: 0 }]);
+    await subscription.close();
   });
 });
 

@@ -24,6 +24,9 @@ export interface OpenKafkaOptions {
   readonly settings?: Readonly<Record<string, string | number>>;
 }
 
+/** Who may log in where the broker asks for that. */
+export const kafkaUsers: Readonly<Record<string, string>> = { dure: "correct-horse" };
+
 /** Everybody may do everything, except with what has rules of its own. */
 const withRules = {
   "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -39,7 +42,10 @@ export async function openTestKafka(options: OpenKafkaOptions = {}): Promise<Tes
   }
   const missing = await kafkaIsMissing();
   if (missing !== undefined) return { brokers: [], missing, [Symbol.asyncDispose]: dispose };
-  const server = await startKafka({ settings: { ...withRules, ...options.settings } });
+  const server = await startKafka({
+    users: kafkaUsers,
+    settings: { ...withRules, ...options.settings },
+  });
   return {
     brokers: server.brokers,
     server,
