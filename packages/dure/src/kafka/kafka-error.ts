@@ -39,7 +39,7 @@ const topicCodes: ReadonlySet<string> = new Set([
 export function faultOf(error: unknown): KafkaFault {
   const facts = [...chainOf(error)];
   const codes = facts.flatMap(({ apiId }) => (typeof apiId === "string" ? [apiId] : []));
-  const text = describeError(error);
+  const text = explain(error);
   const topicCode = codes.findLast((code) => topicCodes.has(code));
   if (topicCode !== undefined) return { about: "topic", code: topicCode, error: text };
   const messageCode = codes.findLast((code) => messageCodes.has(code));
@@ -51,12 +51,23 @@ export function faultOf(error: unknown): KafkaFault {
   return { about, code, error: text };
 }
 
+/** One line: what the client says, and, where that is only that it has tried, what was in the way. */
+export function explain(error: unknown): string {
+  const outer = describeError(error);
+  const messages = [...chainOf(error)].flatMap(({ message }) =>
+    typeof message === "string" && message !== "" ? [message] : [],
+  );
+  const inner = messages.at(-1);
+  return inner === undefined || outer.includes(inner) ? outer : `${outer} (${inner})`;
+}
+
 /** Whether an error, or one that it is made of, has this name in the protocol. */
 export function hasApiId(error: unknown, ...ids: readonly string[]): boolean {
   return [...chainOf(error)].some(({ apiId }) => typeof apiId === "string" && ids.includes(apiId));
 }
 
 interface ErrorFacts {
+  readonly message?: unknown;
   readonly apiId?: unknown;
   readonly code?: unknown;
   readonly errors?: unknown;

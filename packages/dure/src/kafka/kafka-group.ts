@@ -1,4 +1,4 @@
-import { DureError, describeError } from "../core/errors.ts";
+import { DureError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import type {
   KafkaAssignment,
@@ -6,6 +6,7 @@ import type {
   KafkaConsumerSettings,
   KafkaOffset,
 } from "./clients.ts";
+import { explain } from "./kafka-error.ts";
 
 /** How a member keeps its place in its group; all of it has a default. */
 export interface KafkaGroupOptions {
@@ -105,7 +106,7 @@ export class KafkaGroup {
   async leave(): Promise<void> {
     const { logger, group } = this.#parts;
     const warn = (error: unknown): void => {
-      const facts = { group, error: describeError(error) };
+      const facts = { group, error: explain(error) };
       logger.warn("consumer could not leave its group: it is over when its session ends", facts);
     };
     if (this.#failure === undefined) await this.#member.leaveGroup().catch(warn);
@@ -139,7 +140,7 @@ function noMetadata(): Promise<Buffer> {
 function notJoined(group: string, cause: unknown): DureError {
   return new DureError(
     "BROKER_UNAVAILABLE",
-    `group "${group}" could not be joined: ${describeError(cause)}`,
+    `group "${group}" could not be joined: ${explain(cause)}`,
     { cause },
   );
 }

@@ -1,11 +1,11 @@
-import { DureError, describeError } from "../core/errors.ts";
+import { DureError } from "../core/errors.ts";
 import { keyOf } from "../core/message.ts";
 import type { Message } from "../core/message.ts";
 import type { PublishOutcome } from "../core/transport.ts";
 import type { KafkaCompression, KafkaProducer, KafkaRecordToSend } from "./clients.ts";
 import { headersOf } from "./cloud-event.ts";
 import { keyHash } from "./key-partition.ts";
-import { faultOf } from "./kafka-error.ts";
+import { explain, faultOf } from "./kafka-error.ts";
 import type { KafkaFault } from "./kafka-error.ts";
 import type { KafkaTopics } from "./kafka-topics.ts";
 
@@ -215,6 +215,6 @@ function givenUp(): DureError {
 }
 
 function unavailable(what: string, cause: unknown): never {
-  const why = (cause as Partial<KafkaFault> | null)?.error ?? describeError(cause);
+  const why = (cause as Partial<KafkaFault> | null)?.error ?? explain(cause);
   throw new DureError("BROKER_UNAVAILABLE", `${what}: ${why}. They are sent again`, { cause });
 }

@@ -2,7 +2,7 @@ import { createWakeup } from "../core/abort.ts";
 import type { Wakeup } from "../core/abort.ts";
 import { backoffMs } from "../core/backoff.ts";
 import type { Clock } from "../core/clock.ts";
-import { DureError, describeError } from "../core/errors.ts";
+import { DureError } from "../core/errors.ts";
 import type { PartitionBatch, SubscribeOptions, Subscription } from "../core/transport.ts";
 import { createTrouble } from "../core/trouble.ts";
 import type { Trouble } from "../core/trouble.ts";
@@ -10,7 +10,7 @@ import type { KafkaAssignment } from "./clients.ts";
 import type { RecordPlaces } from "./dead-letter-topic.ts";
 import { KafkaGroup } from "./kafka-group.ts";
 import type { KafkaGroupParts } from "./kafka-group.ts";
-import { hasApiId } from "./kafka-error.ts";
+import { explain, hasApiId } from "./kafka-error.ts";
 import { bounds, nameOf, startsOf } from "./kafka-offsets.ts";
 import { readFrom } from "./kafka-reading.ts";
 import type { FetchLimits, OwnedPartition } from "./kafka-reading.ts";
@@ -59,7 +59,7 @@ export class KafkaSubscription implements Subscription {
       clock,
       settleMs: 5_000,
       say: (error) => {
-        const facts = { group, error: describeError(error) };
+        const facts = { group, error: explain(error) };
         logger.warn("offsets could not be committed and are tried again", facts);
       },
       sayOver: () => logger.info("offsets are committed again", { group }),
@@ -160,7 +160,7 @@ export class KafkaSubscription implements Subscription {
     const failure = this.#group === undefined ? new Error("not joined") : this.#group.failure;
     if (failure === undefined || this.#stop.signal.aborted) return;
     const { group, logger } = this.#parts;
-    const facts = { group, error: describeError(failure) };
+    const facts = { group, error: explain(failure) };
     if (this.#group !== undefined) logger.warn("consumer joins its group anew", facts);
     const former = this.#group;
     this.#group = undefined;
@@ -363,5 +363,5 @@ export class KafkaSubscription implements Subscription {
 }
 
 function unavailable(what: string, cause: unknown): DureError {
-  return new DureError("BROKER_UNAVAILABLE", `${what}: ${describeError(cause)}`, { cause });
+  return new DureError("BROKER_UNAVAILABLE", `${what}: ${explain(cause)}`, { cause });
 }

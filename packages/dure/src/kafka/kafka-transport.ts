@@ -1,7 +1,7 @@
 import { settledWithin } from "../core/abort.ts";
 import { systemClock } from "../core/clock.ts";
 import type { Clock } from "../core/clock.ts";
-import { DureError, describeError } from "../core/errors.ts";
+import { DureError } from "../core/errors.ts";
 import { silentLogger } from "../core/logger.ts";
 import type { Logger } from "../core/logger.ts";
 import type { DeadLetterNotice, Transport } from "../core/transport.ts";
@@ -14,6 +14,7 @@ import type {
 } from "./clients.ts";
 import { deadLetterRecord } from "./dead-letter-topic.ts";
 import type { RecordPlaces } from "./dead-letter-topic.ts";
+import { explain } from "./kafka-error.ts";
 import type { KafkaGroupOptions } from "./kafka-group.ts";
 import { KafkaPublisher } from "./kafka-publisher.ts";
 import type { FetchLimits } from "./kafka-reading.ts";
@@ -207,7 +208,7 @@ function topicsMissing(group: string, topics: readonly string[]): DureError {
 
 function rethrowUnavailable(error: unknown): never {
   if (error instanceof DureError) throw error;
-  throw new DureError("BROKER_UNAVAILABLE", `Kafka does not answer: ${describeError(error)}`, {
+  throw new DureError("BROKER_UNAVAILABLE", `Kafka does not answer: ${explain(error)}`, {
     cause: error,
   });
 }
