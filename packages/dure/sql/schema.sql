@@ -40,6 +40,19 @@ create table flow_wait (
   overdue_at timestamp with time zone
 );
 
+create table idempotency_record (
+  id uuid not null,
+  fingerprint uuid not null,
+  scope text not null,
+  key text not null,
+  route text not null,
+  status smallint not null,
+  headers json not null,
+  body bytea not null,
+  recorded_at timestamp with time zone not null default clock_timestamp(),
+  expires_at timestamp with time zone not null
+);
+
 create table inbox_attempt (
   consumer text not null,
   message_id text not null,
@@ -267,6 +280,8 @@ alter table flow_early add constraint flow_early_pkey PRIMARY KEY (definition, s
 
 alter table flow_wait add constraint flow_wait_pkey PRIMARY KEY (saga_id, wait);
 
+alter table idempotency_record add constraint idempotency_record_pkey PRIMARY KEY (id);
+
 alter table inbox_attempt add constraint inbox_attempt_pkey PRIMARY KEY (consumer, message_id);
 
 alter table inbox_message add constraint inbox_message_pkey PRIMARY KEY (consumer, message_id);
@@ -354,6 +369,11 @@ CREATE INDEX flow_wait_due ON dure.flow_wait USING btree (deadline_at) WHERE (ov
 comment on index flow_wait_due is 'flow_overdue: the waits that take too long, the oldest first';
 
 CREATE UNIQUE INDEX flow_wait_pkey ON dure.flow_wait USING btree (saga_id, wait);
+
+CREATE INDEX idempotency_record_expires ON dure.idempotency_record USING btree (expires_at);
+comment on index idempotency_record_expires is 'maintenance.prune-keys: the records whose time is over, the oldest first';
+
+CREATE UNIQUE INDEX idempotency_record_pkey ON dure.idempotency_record USING btree (id);
 
 CREATE UNIQUE INDEX inbox_attempt_pkey ON dure.inbox_attempt USING btree (consumer, message_id);
 
@@ -784,6 +804,100 @@ begin
   select id, coalesce((select max(n) from saga_journal where saga_id = id), 0) + 1, flow_process(), 0, events
   from json_to_recordset(p_entries::json) as e (id text, events json);
   perform flow_move(p_entries, v_now);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.idempotency_bound(p_ms integer, p_is_whole boolean DEFAULT ((current_setting('server_version_num'::text))::integer >= 170000))
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+declare
+  v_name text;
+  v_limit interval;
+begin
+  foreach v_name in array case
+    when p_is_whole then array['transaction_timeout']
+    else array['statement_timeout', 'idle_in_transaction_session_timeout']
+  end loop
+    v_limit := current_setting(v_name)::interval;
+    continue when v_limit > interval '0' and v_limit <= p_ms * interval '1 ms';
+    -- A clock that runs is not wound up again by a new limit: only 0 stops it.
+    perform set_config(v_name, '0', true);
+    perform set_config(v_name, p_ms::text, true);
+  end loop;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.idempotency_claim(p_id uuid, p_fingerprint uuid, p_lock bigint, p_request_lock bigint, p_lease_ms integer)
+ RETURNS TABLE(kind text, status smallint, headers text, body text)
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_record idempotency_record;
+  v_has_request_lock boolean := false;
+  v_has_lock boolean := false;
+begin
+  perform idempotency_bound(p_lease_ms);
+  for v_round in 1 .. 6 loop
+    select * into v_record from idempotency_record r where r.id = p_id and r.expires_at > clock_timestamp();
+    if found and v_record.fingerprint <> p_fingerprint then
+      return query select 'mismatch', null::smallint, null, null;
+      return;
+    elsif found then
+      return query select 'replayed', v_record.status, v_record.headers::text, encode(v_record.body, 'base64');
+      return;
+    elsif v_has_lock then
+      return query select 'claimed', null::smallint, null, null;
+      return;
+    end if;
+    if not v_has_request_lock then
+      v_has_request_lock := pg_try_advisory_xact_lock(p_request_lock);
+      if not v_has_request_lock then
+        return query select 'in_flight', null::smallint, null, null;
+        return;
+      end if;
+    end if;
+    v_has_lock := pg_try_advisory_xact_lock(p_lock);
+    -- The locks of one transaction are let go one after the other: one that has just rolled back, with this very
+    -- request, may still hold the second. Only who keeps it for longer is running another request.
+    if not v_has_lock and v_round > 1 then
+      perform pg_sleep(0.002);
+    end if;
+  end loop;
+  return query select 'mismatch', null::smallint, null, null;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.idempotency_keep(p_id uuid, p_fingerprint uuid, p_scope text, p_key text, p_route text, p_status smallint, p_headers text, p_body text, p_keep_ms bigint, p_lease_ms integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_now constant timestamptz := clock_timestamp();
+begin
+  if v_now > transaction_timestamp() + p_lease_ms * interval '1 ms' then
+    raise exception 'a keyed request took longer than its lease of % ms; nothing of it was committed', p_lease_ms
+      using errcode = 'DU005';
+  end if;
+  insert into idempotency_record as r (
+    id, fingerprint, scope, key, route, status, headers, body, recorded_at, expires_at
+  ) values (
+    p_id, p_fingerprint, p_scope, p_key, p_route, p_status, p_headers::json, decode(p_body, 'base64'),
+    v_now, v_now + p_keep_ms * interval '1 ms'
+  )
+  on conflict (id) do update set
+    fingerprint = excluded.fingerprint, route = excluded.route, status = excluded.status, headers = excluded.headers,
+    body = excluded.body, recorded_at = excluded.recorded_at, expires_at = excluded.expires_at
+  where r.expires_at <= v_now;
+  if not found then
+    raise exception 'an idempotency key has an answer already, though its lock was held' using errcode = 'DU006';
+  end if;
 end
 $function$
 ;

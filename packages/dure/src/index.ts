@@ -4,6 +4,8 @@ export type { DrivenSagas, DureOptions } from "./service/service-options.ts";
 export type { BacklogLimits } from "./service/backlog-watch.ts";
 export type { ServiceStore } from "./service/service-store.ts";
 
+export type { KeyedTransaction } from "./service/keyed-runner.ts";
+
 export { event } from "./core/event.ts";
 export type {
   AnyEventDefinition,

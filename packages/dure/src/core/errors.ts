@@ -1,5 +1,6 @@
 /** Every code that a {@link DureError} can carry. The list is closed: programs may switch over it. */
 export const errorCodes = [
+  "ANSWER_NOT_STORABLE",
   "ARCHIVE_MISMATCH",
   "ASSERTION_FAILED",
   "BROKER_UNAVAILABLE",
@@ -38,6 +39,7 @@ export const errorCodes = [
   "STOPPED",
   "TOO_MANY_KEYS",
   "TRANSACTION_ENDED",
+  "TRANSACTION_TIMED_OUT",
   "UNKNOWN_MESSAGE_TYPE",
   "VERSION_CONFLICT",
 ] as const;

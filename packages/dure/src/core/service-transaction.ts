@@ -38,6 +38,13 @@ export interface RunOptions {
    * store says for all.
    */
   readonly idleMsMax?: number;
+  /**
+   * After how many milliseconds it is given up, whatever its work does: its connection is closed, so that nothing
+   * can be sent on it any more. A COMMIT that is on its way then is in doubt.
+   */
+  readonly msMax?: number;
+  /** Statements without parameters to be run with BEGIN, in the same round trip; `work` gets their rows. */
+  readonly opening?: string;
 }
 
 /** Runs transactions on the service's database. */
@@ -49,9 +56,14 @@ export interface TransactionStore<Client = unknown> {
    * @throws NOT_IN_TRANSACTION when there are last statements and the work has ended the transaction
    * @throws COMMIT_REFUSED when COMMIT answered ROLLBACK: a statement had failed and its error was swallowed
    * @throws COMMIT_IN_DOUBT when the connection was lost while COMMIT was on its way
+   * @throws TRANSACTION_TIMED_OUT when it took longer than it may: nothing was committed
    */
   run<Result>(
-    work: (tx: TransactionHandle, client: Client) => Promise<WorkDone<Result>>,
+    work: (
+      tx: TransactionHandle,
+      client: Client,
+      opened: readonly Readonly<Record<string, unknown>>[],
+    ) => Promise<WorkDone<Result>>,
     options?: RunOptions,
   ): Promise<Result>;
   /**

@@ -6,6 +6,7 @@ import type { ServiceStore } from "../service/service-store.ts";
 import { postgresAdminStore } from "./admin-store.ts";
 import { postgresInboxStore } from "./inbox-store.ts";
 import { postgresFlowStore } from "./flow-store.ts";
+import { postgresKeyStore } from "./idempotency-store.ts";
 import { createMaintenance, readRetention } from "./maintenance.ts";
 import type { Retention } from "./maintenance.ts";
 import { checkSchema } from "./migrate.ts";
@@ -80,6 +81,7 @@ export function postgresStore<Client extends PostgresClient>(
     transactions: postgresTransactionStore(pool, { schema, idleInTransactionMsMax }),
     sagas: postgresSagaStore(bounded, schema),
     flows: postgresFlowStore(schema),
+    keys: postgresKeyStore(schema),
     admin: postgresAdminStore(bounded, schemaName, pool),
     news: {
       tell: () => notifications.tell(),

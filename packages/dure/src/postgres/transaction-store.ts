@@ -1,11 +1,11 @@
-import { DureError, describeError } from "../core/errors.ts";
+import { DureError, describeError, isDureError } from "../core/errors.ts";
 import type { RunOptions, TransactionStore } from "../core/service-transaction.ts";
 import { commitAlone, commitWith } from "./commit-with.ts";
 import type { CommitAnswer } from "./commit-with.ts";
 import { outboxSql } from "./outbox-sql.ts";
 import { takeClient } from "./pool.ts";
-import type { PostgresClient, PostgresPool } from "./pool.ts";
-import { classifySqlError, translateSqlError } from "./sqlstate.ts";
+import type { PostgresClient, PostgresPool, PostgresResult } from "./pool.ts";
+import { classifySqlError, sqlStateOf, translateSqlError } from "./sqlstate.ts";
 
 /**
  * Transactions on a pool of PostgreSQL connections, at READ COMMITTED. The server ends one whose process
@@ -27,19 +27,26 @@ export function postgresTransactionStore<Client extends PostgresClient>(
   const beginAsAlways = beginText(idleInTransactionMsMax);
   const beginWithin = (options: RunOptions | undefined): string => {
     const idleMs = options?.idleMsMax ?? Infinity;
-    return idleMs < (idleInTransactionMsMax || Infinity) ? beginText(idleMs) : beginAsAlways;
+    const text = idleMs < (idleInTransactionMsMax || Infinity) ? beginText(idleMs) : beginAsAlways;
+    return options?.opening === undefined ? text : `${text}; ${options.opening}`;
   };
   return {
     async run(work, options) {
       const { client, release } = await connect(pool);
+      const limit = timeLimit(options?.msMax, () => release(true));
       try {
-        await begin(client, beginWithin(options));
-        const { result, last = [] } = await work(client, client);
+        const opened = await limit.within(begin(client, beginWithin(options)));
+        const { result, last = [] } = await limit.within(work(client, client, opened));
+        // Waited for to its end: only its answer says what became of it.
         assertCommitted(await commitWith(client, last, assertTransaction));
         release();
         return result;
       } catch (error) {
+        if (limit.isOver())
+          throw isDureError(error, "COMMIT_IN_DOUBT") ? error : limit.error(error);
         throw await rolledBack(client, release, error);
+      } finally {
+        limit.end();
       }
     },
     async runStatements(statements, options) {
@@ -67,12 +74,54 @@ async function connect<Client extends PostgresClient>(
   }
 }
 
+type Row = Readonly<Record<string, unknown>>;
+
+/** The time that a transaction may take on this side, counted from before BEGIN. */
+interface TimeLimit {
+  /** Rejects when the time is over before the promise settles. */
+  within<Value>(promise: Promise<Value>): Promise<Value>;
+  isOver(): boolean;
+  error(cause?: unknown): DureError;
+  end(): void;
+}
+
+function timeLimit(msMax: number | undefined, onOver: () => void): TimeLimit {
+  const over = Promise.withResolvers<never>();
+  // Heard where something is waited for; at COMMIT nothing is.
+  over.promise.catch(() => undefined);
+  let isOver = false;
+  const error = (cause?: unknown): DureError =>
+    new DureError(
+      "TRANSACTION_TIMED_OUT",
+      `a transaction took longer than the ${msMax} ms that it may; it was ended, and nothing of it was committed`,
+      { cause },
+    );
+  const timer =
+    msMax === undefined
+      ? undefined
+      : setTimeout(() => {
+          isOver = true;
+          onOver();
+          over.reject(error());
+        }, msMax);
+  return {
+    within: (promise) => Promise.race([promise, over.promise]),
+    isOver: () => isOver,
+    error,
+    end: () => clearTimeout(timer),
+  };
+}
+
 const beginOnly = "begin isolation level read committed";
 
-async function begin(client: PostgresClient, text: string): Promise<void> {
+async function begin(client: PostgresClient, text: string): Promise<readonly Row[]> {
   try {
-    await client.query(text);
+    // Of several statements in one text, the driver answers with a list of results.
+    const result: PostgresResult | readonly PostgresResult[] = await client.query(text);
+    return [result].flat().flatMap(({ rows }) => rows ?? []);
   } catch (error) {
+    const translated = translateSqlError(error);
+    if (isDureError(translated)) throw translated;
     throw unavailable("the transaction could not begin", error);
   }
 }
@@ -80,7 +129,8 @@ async function begin(client: PostgresClient, text: string): Promise<void> {
 function assertCommitted(answer: CommitAnswer): void {
   if (answer.kind === "failed") {
     const { error, mayHaveCommitted } = answer;
-    if (classifySqlError(error) !== "unavailable") throw translateSqlError(error);
+    const isLost = classifySqlError(error) === "unavailable";
+    if (!isLost || (isTimedOut(error) && !mayHaveCommitted)) throw translateSqlError(error);
     if (!mayHaveCommitted) {
       throw unavailable("the connection was lost before COMMIT, nothing was committed", error);
     }
@@ -99,6 +149,11 @@ function assertCommitted(answer: CommitAnswer): void {
   }
 }
 
+/** The server has ended the transaction, and says why. */
+function isTimedOut(error: unknown): boolean {
+  return sqlStateOf(error) === "25P04";
+}
+
 /** Ends the transaction and gives the connection back; a connection that cannot roll back is thrown away. */
 async function rolledBack(
   client: PostgresClient,
@@ -111,6 +166,7 @@ async function rolledBack(
     return error;
   } catch (rollbackError) {
     release(true);
+    if (isTimedOut(error)) return translateSqlError(error);
     const isKnown = error instanceof DureError && error.code === "COMMIT_IN_DOUBT";
     return isKnown || (error instanceof DureError && error.code === "DATABASE_UNAVAILABLE")
       ? error

@@ -16,6 +16,8 @@ import type { Logger } from "../core/logger.ts";
 import type { MessageContext } from "../core/message.ts";
 import type { ServiceTransaction, TransactionOptions } from "../core/service-transaction.ts";
 import type { TransactionHandle } from "../core/transaction.ts";
+import { createKeyedRequests } from "../idempotency/key-flights.ts";
+import type { KeyedRequests } from "../idempotency/keyed-request.ts";
 import { Consumer } from "../inbox/consumer.ts";
 import { Inbox } from "../inbox/inbox.ts";
 import type { PoisonPolicy, ReceivedMessage, Subscriber } from "../inbox/inbox.ts";
@@ -28,6 +30,8 @@ import type { Sagas } from "../saga/sagas.ts";
 import { watchBacklog } from "./backlog-watch.ts";
 import { assertDedupHorizon } from "./dedup-horizon.ts";
 import { wireFlows } from "./flow-wiring.ts";
+import { createKeyedRunner } from "./keyed-runner.ts";
+import type { KeyedTransaction } from "./keyed-runner.ts";
 import { runMaintenance } from "./maintenance-loop.ts";
 import { readOptions } from "./service-options.ts";
 import type { DureOptions, DureSettings } from "./service-options.ts";
@@ -80,6 +84,11 @@ export class Dure<Client = unknown> {
   readonly relay: RelayControl;
   /** Starts sagas, waits for them, and what an operator sees of them and does to them. */
   readonly sagas: Sagas & SagaControl;
+  /**
+   * Requests that are carried out once, however often they are sent: key, writes, events, saga starts and the
+   * answer commit together. `dure/http/…` has it for web frameworks.
+   */
+  readonly idempotency: KeyedRequests<KeyedTransaction<Client>>;
   readonly #sagaEngine: SagaEngine | undefined;
   readonly #watchFlows: ((signal: AbortSignal) => Promise<void>) | undefined;
   readonly #afterCommit: WeakMap<TransactionHandle, (() => void)[]> = new WeakMap();
@@ -102,6 +111,14 @@ export class Dure<Client = unknown> {
     this.#faults = options.faults ?? noFaults;
     this.deadLetters = createDeadLetters(options.store.admin, () => this.#sagaEngine?.wake());
     this.relay = createRelayControl(options.store.admin, this.#clock);
+    this.idempotency = createKeyedRequests(
+      createKeyedRunner<Client>({
+        store: options.store.keys,
+        clock: this.#clock,
+        run: (work, context, more) => this.#run(work, context, more),
+      }),
+      this.#clock,
+    );
     this.outbox = createOutbox({
       source: options.service,
       store: options.store.outbox,
@@ -170,9 +187,9 @@ export class Dure<Client = unknown> {
   }
 
   #run<Result>(
-    work: (tx: ServiceTransaction<Client>, raw: TransactionHandle) => Promise<Result>,
+    work: TransactionParts<Client, Result>["work"],
     context: () => MessageContext | undefined,
-    more: Pick<TransactionParts<Client, Result>, "last" | "options"> = {},
+    more: Pick<TransactionParts<Client, Result>, "last" | "options" | "isUndone"> = {},
   ): Promise<Result> {
     const { store, service } = this.#options;
     return runInTransaction({
@@ -183,9 +200,9 @@ export class Dure<Client = unknown> {
       clock: this.#clock,
       faults: this.#faults,
       context,
-      work: (tx, raw) => {
+      work: (tx, raw, opened) => {
         this.#afterCommit.set(tx, []);
-        return work(tx, raw);
+        return work(tx, raw, opened);
       },
       onWritten: () => this.#wakeRelays(),
       onCommitted: (tx) => {

@@ -1,6 +1,7 @@
 import type { AdminStore } from "../admin/admin-store.ts";
 import type { ParkingStore } from "../core/parking.ts";
 import type { TransactionStore } from "../core/service-transaction.ts";
+import type { KeyStore } from "../idempotency/key-store.ts";
 import type { InboxStore } from "../inbox/inbox-store.ts";
 import type { OutboxStore } from "../outbox/outbox-store.ts";
 import type { FlowStore } from "../saga/flow-store.ts";
@@ -15,6 +16,7 @@ export interface ServiceStore<Client = unknown> {
   readonly admin: AdminStore;
   readonly sagas: SagaStore;
   readonly flows: FlowStore;
+  readonly keys: KeyStore;
   /** Hints from process to process that the outbox has news; may be lost. */
   readonly news: {
     tell(): void;

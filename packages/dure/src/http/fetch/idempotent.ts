@@ -1,0 +1,113 @@
+import { answerFromReply, notStorable, readWithin } from "../../idempotency/answer.ts";
+import type { Reply } from "../../idempotency/answer.ts";
+import { answerOnce } from "../../idempotency/answer-once.ts";
+import type { HandlerFacts, IncomingRequest } from "../../idempotency/answer-once.ts";
+import { readIdempotencyOptions } from "../../idempotency/idempotency-options.ts";
+import type { IdempotencyOptions } from "../../idempotency/idempotency-options.ts";
+import { answerOfProblem, keyProblem } from "../../idempotency/key-problem.ts";
+import type { Answer, IdempotentService } from "../../idempotency/keyed-request.ts";
+
+/** What a handler is given: the request, with its body still to be read, and what the store hands to it. */
+export type FetchInput<Context> = { readonly request: Request } & HandlerFacts & Context;
+
+/**
+ * A fetch handler (`Request` in, `Response` out) that carries each request out once per principal and key. The
+ * wrapper owns the transaction: what the handler writes and emits through `tx` commits together with the key
+ * and the answer, or not at all. The handler returns a `Response`, whose body is read to its end before
+ * COMMIT, or status, headers and body. A status of 400 or more takes all writes back.
+ *
+ * A caller that hangs up changes nothing: the work goes on, and a repeat gets its answer.
+ *
+ * @throws what the handler throws, ANSWER_NOT_STORABLE, and as `KeyedRequests.once`
+ * @throws CONFIGURATION_INVALID at once, naming every mistake in the options
+ */
+export function idempotent<Context>(
+  service: IdempotentService<Context>,
+  options: IdempotencyOptions<Request>,
+  handler: (input: FetchInput<Context>) => Promise<Reply | Response>,
+): (request: Request) => Promise<Response> {
+  const settings = readIdempotencyOptions(options);
+  const { answerBytesMax, bodyBytesMax } = settings;
+  return async (request) => {
+    const body = await bodyWithin(request, bodyBytesMax);
+    if (body === "too-large") {
+      const detail = `A body may have ${bodyBytesMax} bytes.`;
+      return responseOf(answerOfProblem(keyProblem("PAYLOAD_TOO_LARGE", detail)));
+    }
+    const incoming = incomingOf(request, body);
+    const answer = await answerOnce({
+      keys: service.idempotency,
+      settings,
+      incoming,
+      work: async (facts) => {
+        // Its body can be read again, and its signal is not the caller's: the work goes on without the caller.
+        const { url, method, headers } = request;
+        const again = new Request(url, { method, headers, ...(body !== undefined && { body }) });
+        const replied = await handler({ ...facts, request: again });
+        return replied instanceof Response ? replyOf(replied, answerBytesMax) : replied;
+      },
+    });
+    return responseOf(answer);
+  };
+}
+
+function incomingOf(
+  request: Request,
+  body: Uint8Array<ArrayBuffer> | undefined,
+): IncomingRequest<Request> {
+  const { pathname, search } = new URL(request.url);
+  return {
+    request,
+    method: request.method,
+    route: `${pathname}${search}`,
+    header: (name) => {
+      const value = request.headers.get(name);
+      return value === null ? [] : [value];
+    },
+    content: contentOf(request, body),
+    signal: request.signal,
+  };
+}
+
+/** JSON as a value, so that the order of its members says nothing; all else as it was sent. */
+function contentOf(request: Request, body: Uint8Array | undefined): unknown {
+  const type = request.headers.get("content-type") ?? "";
+  if (body === undefined || !/^application\/(?:[\w.+-]+\+)?json\b/i.test(type)) {
+    return body ?? new Uint8Array();
+  }
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body)) as unknown;
+  } catch {
+    return body;
+  }
+}
+
+async function bodyWithin(
+  request: Request,
+  bytesMax: number,
+): Promise<Uint8Array<ArrayBuffer> | undefined | "too-large"> {
+  if (request.body === null) return undefined;
+  const read = await readWithin(request.body, bytesMax);
+  return read === "too-large" ? read : Uint8Array.from(read);
+}
+
+async function replyOf(response: Response, bytesMax: number): Promise<Reply> {
+  if (response.type === "error" || response.status < 200) {
+    throw notStorable("a handler answered with a response that is an error or an upgrade");
+  }
+  if (response.bodyUsed) throw notStorable("a handler answered with a response that was read");
+  const headers: Record<string, string | readonly string[]> = Object.fromEntries(response.headers);
+  const cookies = response.headers.getSetCookie();
+  if (cookies.length > 0) headers["set-cookie"] = cookies;
+  const { status, body } = response;
+  if (body === null) return { status, headers };
+  // Read here, so that the bytes have no type but the response's own.
+  const read = await answerFromReply({ status, body }, { answerBytesMax: bytesMax });
+  return { status, headers, body: read.body };
+}
+
+function responseOf({ status, headers, body }: Answer): Response {
+  const isEmpty = status === 204 || status === 205 || status === 304;
+  const list = headers.map(([name, value]): [string, string] => [name, value]);
+  return new Response(isEmpty ? null : Uint8Array.from(body), { status, headers: list });
+}
