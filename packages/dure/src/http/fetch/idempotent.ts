@@ -1,11 +1,12 @@
-import { answerFromReply, notStorable, readWithin } from "../../idempotency/answer.ts";
+import { readWithin } from "../../idempotency/answer.ts";
 import type { Reply } from "../../idempotency/answer.ts";
 import { answerOnce } from "../../idempotency/answer-once.ts";
-import type { HandlerFacts, IncomingRequest } from "../../idempotency/answer-once.ts";
+import type { HandlerFacts } from "../../idempotency/answer-once.ts";
 import { readIdempotencyOptions } from "../../idempotency/idempotency-options.ts";
 import type { IdempotencyOptions } from "../../idempotency/idempotency-options.ts";
 import { answerOfProblem, keyProblem } from "../../idempotency/key-problem.ts";
-import type { Answer, IdempotentService } from "../../idempotency/keyed-request.ts";
+import type { IdempotentService } from "../../idempotency/keyed-request.ts";
+import { incomingOf, replyOf, responseOf } from "../fetch-answer.ts";
 
 /** What a handler is given: the request, with its body still to be read, and what the store hands to it. */
 export type FetchInput<Context> = { readonly request: Request } & HandlerFacts & Context;
@@ -34,11 +35,10 @@ export function idempotent<Context>(
       const detail = `A body may have ${bodyBytesMax} bytes.`;
       return responseOf(answerOfProblem(keyProblem("PAYLOAD_TOO_LARGE", detail)));
     }
-    const incoming = incomingOf(request, body);
     const answer = await answerOnce({
       keys: service.idempotency,
       settings,
-      incoming,
+      incoming: incomingOf(request, request, body),
       work: async (facts) => {
         // Its body can be read again, and its signal is not the caller's: the work goes on without the caller.
         const { url, method, headers } = request;
@@ -51,37 +51,6 @@ export function idempotent<Context>(
   };
 }
 
-function incomingOf(
-  request: Request,
-  body: Uint8Array<ArrayBuffer> | undefined,
-): IncomingRequest<Request> {
-  const { pathname, search } = new URL(request.url);
-  return {
-    request,
-    method: request.method,
-    route: `${pathname}${search}`,
-    header: (name) => {
-      const value = request.headers.get(name);
-      return value === null ? [] : [value];
-    },
-    content: contentOf(request, body),
-    signal: request.signal,
-  };
-}
-
-/** JSON as a value, so that the order of its members says nothing; all else as it was sent. */
-function contentOf(request: Request, body: Uint8Array | undefined): unknown {
-  const type = request.headers.get("content-type") ?? "";
-  if (body === undefined || !/^application\/(?:[\w.+-]+\+)?json\b/i.test(type)) {
-    return body ?? new Uint8Array();
-  }
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body)) as unknown;
-  } catch {
-    return body;
-  }
-}
-
 async function bodyWithin(
   request: Request,
   bytesMax: number,
@@ -89,25 +58,4 @@ async function bodyWithin(
   if (request.body === null) return undefined;
   const read = await readWithin(request.body, bytesMax);
   return read === "too-large" ? read : Uint8Array.from(read);
-}
-
-async function replyOf(response: Response, bytesMax: number): Promise<Reply> {
-  if (response.type === "error" || response.status < 200) {
-    throw notStorable("a handler answered with a response that is an error or an upgrade");
-  }
-  if (response.bodyUsed) throw notStorable("a handler answered with a response that was read");
-  const headers: Record<string, string | readonly string[]> = Object.fromEntries(response.headers);
-  const cookies = response.headers.getSetCookie();
-  if (cookies.length > 0) headers["set-cookie"] = cookies;
-  const { status, body } = response;
-  if (body === null) return { status, headers };
-  // Read here, so that the bytes have no type but the response's own.
-  const read = await answerFromReply({ status, body }, { answerBytesMax: bytesMax });
-  return { status, headers, body: read.body };
-}
-
-function responseOf({ status, headers, body }: Answer): Response {
-  const isEmpty = status === 204 || status === 205 || status === 304;
-  const list = headers.map(([name, value]): [string, string] => [name, value]);
-  return new Response(isEmpty ? null : Uint8Array.from(body), { status, headers: list });
 }
