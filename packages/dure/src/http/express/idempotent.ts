@@ -70,9 +70,11 @@ export function idempotent<
         const recorded = recordResponse(request, original, answerBytesMax);
         const { response } = recorded;
         const replied = await handler({ ...facts, request, response });
-        if (original.headersSent) throw notStorable("a handler answered through the route's own response");
+        if (original.headersSent)
+          throw notStorable("a handler answered through the route's own response");
         if (replied === undefined) return recorded.answered;
-        if (recorded.isTouched()) throw notStorable("a handler answered twice: by returning and by its response");
+        if (recorded.isTouched())
+          throw notStorable("a handler answered twice: by returning and by its response");
         return replied;
       },
     });

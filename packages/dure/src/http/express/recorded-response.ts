@@ -48,7 +48,6 @@ export function recordResponse<Response extends ServerResponse>(
     const headers = response.getHeaders();
     // Their own server adds these anew.
     for (const name of ["content-length", "transfer-encoding"]) delete headers[name];
-    // A type that was not set is none, as on the wire.
     answered.resolve({ status, headers, ...(size > 0 && { body: Buffer.concat(chunks) }) });
     called(args);
     process.nextTick(() => response.emit("finish"));
