@@ -3,9 +3,7 @@ import type { Answer, KeyedRequest } from "./keyed-request.ts";
 
 /** What an attempt to take a key came to. */
 export type KeyClaim =
-  | { readonly kind: "claimed" }
-  | { readonly kind: "in_flight" }
-  | { readonly kind: "mismatch" }
+  | { readonly kind: "claimed" | "in_flight" | "mismatch" }
   | { readonly kind: "replayed"; readonly answer: Answer };
 
 /** Keys as rows of the service's own database, written in the transaction of the business. */

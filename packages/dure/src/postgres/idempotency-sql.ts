@@ -22,9 +22,9 @@ export function idempotencySql(schema: string): IdempotencySql {
     // Without parameters, because only such a text can travel together with BEGIN. The locks are taken before the
     // savepoint: going back to it keeps them.
     claim: ({ id, fingerprint, leaseMs }) => `/* dure:idempotency.claim */
-      select kind, status, headers, body from ${schema}.idempotency_claim(
+      select ${schema}.idempotency_claim(
         '${digits(id)}', '${digits(fingerprint)}', ${lockOf(id)}, ${lockOf(mixed(id, fingerprint))}, ${whole(leaseMs)}
-      ); savepoint ${savepoint}`,
+      )::text as claim; savepoint ${savepoint}`,
     undo: `/* dure:idempotency.undo */ rollback to savepoint ${savepoint}`,
     keep: `/* dure:idempotency.keep */
       select ${schema}.idempotency_keep($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,

@@ -1,4 +1,5 @@
 import { keyIdOf } from "../idempotency/fingerprint.ts";
+import type { Answer } from "../idempotency/keyed-request.ts";
 import type { KeyClaim, KeyStore } from "../idempotency/key-store.ts";
 import { idempotencySql } from "./idempotency-sql.ts";
 
@@ -8,7 +9,7 @@ export function postgresKeyStore(schema: string): KeyStore {
   return {
     claimText: ({ scope, key, fingerprint, leaseMs }) =>
       sql.claim({ id: keyIdOf(scope, key), fingerprint, leaseMs }),
-    readClaim: (rows) => claimFromRow(rows.find((row) => "kind" in row) ?? {}),
+    readClaim: (rows) => claimFromText(rows.find((row) => "claim" in row)?.["claim"]),
     undoText: sql.undo,
     keepStatement(request, { status, headers, body }) {
       const { scope, key, fingerprint, route, keepMs, leaseMs } = request;
@@ -23,13 +24,12 @@ export function postgresKeyStore(schema: string): KeyStore {
   };
 }
 
-function claimFromRow(row: Readonly<Record<string, unknown>>): KeyClaim {
-  const { kind } = row;
-  if (kind === "claimed") return { kind };
-  if (kind === "in_flight") return { kind };
-  if (kind === "mismatch") return { kind };
-  if (kind !== "replayed") throw new TypeError("the claim of a key gave no answer");
-  const headers = JSON.parse(String(row["headers"])) as readonly (readonly [string, string])[];
-  const body = Buffer.from(String(row["body"]), "base64");
-  return { kind, answer: { status: Number(row["status"]), headers, body } };
+function claimFromText(text: unknown): KeyClaim {
+  const claim = JSON.parse(String(text)) as
+    | readonly [kind: "claimed" | "in_flight" | "mismatch"]
+    | readonly [kind: "replayed", status: number, headers: Answer["headers"], body: string];
+  const [kind] = claim;
+  if (kind !== "replayed") return { kind };
+  const [, status, headers, body] = claim;
+  return { kind, answer: { status, headers, body: Buffer.from(body, "base64") } };
 }

@@ -71,6 +71,5 @@ const codesBySqlState: Readonly<Record<string, ErrorCode>> = {
   DU003: "FENCED",
   DU004: "OUTBOX_BUSY",
   DU005: "TRANSACTION_TIMED_OUT",
-  DU006: "ASSERTION_FAILED",
   "25P04": "TRANSACTION_TIMED_OUT",
 };

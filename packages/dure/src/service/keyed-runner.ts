@@ -95,7 +95,8 @@ async function attempt<Client>(
     async (tx, raw, opened) => {
       const claim = store.readClaim(opened);
       if (claim.kind === "in_flight") return { kind: "in_flight", retryAfterMs: 1_000 };
-      if (claim.kind !== "claimed") return claim;
+      if (claim.kind === "mismatch") return { kind: "mismatch" };
+      if (claim.kind === "replayed") return claim;
       const done = await workWithin(tx, leaseMs, work);
       if (done.stored === undefined) throw new Undone(done.answer);
       if (!done.keepsWrites) await undo(raw, store);

@@ -95,7 +95,7 @@ function send(response: ServerResponse, { status, headers, body }: Answer): void
     const values = pairs.map(([, value]) => value);
     response.setHeader(name, values.length > 1 ? values : (values[0] ?? ""));
   }
-  response.end(Buffer.from(body));
+  response.end(Buffer.from(body.buffer, body.byteOffset, body.byteLength));
 }
 
 async function contentOf(

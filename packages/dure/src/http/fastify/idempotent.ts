@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { notStorable } from "../../idempotency/answer.ts";
 import type { Reply } from "../../idempotency/answer.ts";
 import { answerOnce } from "../../idempotency/answer-once.ts";
@@ -75,8 +76,15 @@ export function idempotent<Request extends FastifyRequestShape, Context>(
       const list = pairs.map(([, value]) => value);
       reply.header(name, list.length > 1 ? list : list[0]);
     }
-    // Bytes go as they are: Fastify makes nothing of a Buffer.
-    reply.send(body.byteLength === 0 ? undefined : Buffer.from(body));
+    reply.send(body.byteLength === 0 ? undefined : payloadOf(body));
     return reply as unknown as void;
   };
 }
+
+/** The bytes as they are. As text where they are text, which Node sends in one piece with the headers. */
+function payloadOf(body: Uint8Array): string | Buffer {
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  return isUtf8(bytes) && bytes.byteLength <= textBytesMax ? bytes.toString() : bytes;
+}
+
+const textBytesMax = 65_536;
