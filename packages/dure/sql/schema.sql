@@ -831,34 +831,40 @@ $function$
 ;
 
 CREATE OR REPLACE FUNCTION dure.idempotency_claim(p_id uuid, p_fingerprint uuid, p_lock bigint, p_request_lock bigint, p_lease_ms integer)
- RETURNS TABLE(kind text, status smallint, headers text, body text)
+ RETURNS json
  LANGUAGE plpgsql
  SET search_path TO 'dure', 'pg_temp'
- SET enable_seqscan TO 'off'
 AS $function$
 declare
-  v_record idempotency_record;
+  v_record record;
   v_has_request_lock boolean := false;
   v_has_lock boolean := false;
 begin
-  perform idempotency_bound(p_lease_ms);
+  if current_setting('transaction_timeout', true) = '0' then
+    -- As it nearly always is, in a hurry.
+    perform set_config('transaction_timeout', p_lease_ms::text, true);
+  else
+    perform idempotency_bound(p_lease_ms);
+  end if;
   for v_round in 1 .. 6 loop
-    select * into v_record from idempotency_record r where r.id = p_id and r.expires_at > clock_timestamp();
-    if found and v_record.fingerprint <> p_fingerprint then
-      return query select 'mismatch', null::smallint, null, null;
-      return;
-    elsif found then
-      return query select 'replayed', v_record.status, v_record.headers::text, encode(v_record.body, 'base64');
-      return;
+    select r.fingerprint, r.status, r.headers, r.body, r.expires_at <= clock_timestamp() as is_expired
+    into v_record from idempotency_record r where r.id = p_id;
+    if found and not v_record.is_expired then
+      if v_record.fingerprint <> p_fingerprint then
+        return '["mismatch"]';
+      end if;
+      return json_build_array('replayed', v_record.status, v_record.headers, encode(v_record.body, 'base64'));
     elsif v_has_lock then
-      return query select 'claimed', null::smallint, null, null;
-      return;
+      -- Its time is over, and maintenance has not come by yet.
+      if found then
+        delete from idempotency_record r where r.id = p_id;
+      end if;
+      return '["claimed"]';
     end if;
     if not v_has_request_lock then
       v_has_request_lock := pg_try_advisory_xact_lock(p_request_lock);
       if not v_has_request_lock then
-        return query select 'in_flight', null::smallint, null, null;
-        return;
+        return '["in_flight"]';
       end if;
     end if;
     v_has_lock := pg_try_advisory_xact_lock(p_lock);
@@ -868,7 +874,7 @@ begin
       perform pg_sleep(0.002);
     end if;
   end loop;
-  return query select 'mismatch', null::smallint, null, null;
+  return '["mismatch"]';
 end
 $function$
 ;
@@ -885,19 +891,12 @@ begin
     raise exception 'a keyed request took longer than its lease of % ms; nothing of it was committed', p_lease_ms
       using errcode = 'DU005';
   end if;
-  insert into idempotency_record as r (
+  insert into idempotency_record (
     id, fingerprint, scope, key, route, status, headers, body, recorded_at, expires_at
   ) values (
     p_id, p_fingerprint, p_scope, p_key, p_route, p_status, p_headers::json, decode(p_body, 'base64'),
     v_now, v_now + p_keep_ms * interval '1 ms'
-  )
-  on conflict (id) do update set
-    fingerprint = excluded.fingerprint, route = excluded.route, status = excluded.status, headers = excluded.headers,
-    body = excluded.body, recorded_at = excluded.recorded_at, expires_at = excluded.expires_at
-  where r.expires_at <= v_now;
-  if not found then
-    raise exception 'an idempotency key has an answer already, though its lock was held' using errcode = 'DU006';
-  end if;
+  );
 end
 $function$
 ;
