@@ -20,7 +20,11 @@ const placeOrder = idempotent(
     const { item } = (await request.json()) as { item: string };
     const { rows } = await tx.query("insert into orders (item) values ($1) returning id", [item]);
     if (item === "unicorn") return { status: 422, body: { reason: "out of stock" } };
-    return { status: 201, headers: { location: `/orders/${rows[0]?.["id"]}` }, body: { item } };
+    return {
+      status: 201,
+      headers: { location: `/orders/${Number(rows[0]?.["id"])}` },
+      body: { item },
+    };
   },
 );
 
@@ -58,7 +62,7 @@ function order(item: string, key?: string, user = "ann"): Request {
 
 async function show(request: Request): Promise<void> {
   const answer = await placeOrder(request);
-  const { code, ...body } = (await answer.json()) as Record<string, unknown>;
+  const { code, ...body } = (await answer.json()) as { code?: string; reason?: string };
   const replayed = answer.headers.has("idempotent-replayed") ? ", replayed" : "";
   console.log(
     `  ${answer.status} ${code ?? JSON.stringify(body)}${replayed}; ${await countOrders()}`,

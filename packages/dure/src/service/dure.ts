@@ -16,7 +16,6 @@ import type { Logger } from "../core/logger.ts";
 import type { MessageContext } from "../core/message.ts";
 import type { ServiceTransaction, TransactionOptions } from "../core/service-transaction.ts";
 import type { TransactionHandle } from "../core/transaction.ts";
-import { createKeyedRequests } from "../idempotency/key-flights.ts";
 import type { KeyedRequests } from "../idempotency/keyed-request.ts";
 import { Consumer } from "../inbox/consumer.ts";
 import { Inbox } from "../inbox/inbox.ts";
@@ -30,7 +29,7 @@ import type { Sagas } from "../saga/sagas.ts";
 import { watchBacklog } from "./backlog-watch.ts";
 import { assertDedupHorizon } from "./dedup-horizon.ts";
 import { wireFlows } from "./flow-wiring.ts";
-import { createKeyedRunner } from "./keyed-runner.ts";
+import { wireKeys } from "./keyed-runner.ts";
 import type { KeyedTransaction } from "./keyed-runner.ts";
 import { runMaintenance } from "./maintenance-loop.ts";
 import { readOptions } from "./service-options.ts";
@@ -84,10 +83,7 @@ export class Dure<Client = unknown> {
   readonly relay: RelayControl;
   /** Starts sagas, waits for them, and what an operator sees of them and does to them. */
   readonly sagas: Sagas & SagaControl;
-  /**
-   * Requests that are carried out once, however often they are sent: key, writes, events, saga starts and the
-   * answer commit together. `dure/http/…` has it for web frameworks.
-   */
+  /** Requests that are carried out once, with what they write; `dure/http/…` has it for web frameworks. */
   readonly idempotency: KeyedRequests<KeyedTransaction<Client>>;
   readonly #sagaEngine: SagaEngine | undefined;
   readonly #watchFlows: ((signal: AbortSignal) => Promise<void>) | undefined;
@@ -111,14 +107,11 @@ export class Dure<Client = unknown> {
     this.#faults = options.faults ?? noFaults;
     this.deadLetters = createDeadLetters(options.store.admin, () => this.#sagaEngine?.wake());
     this.relay = createRelayControl(options.store.admin, this.#clock);
-    this.idempotency = createKeyedRequests(
-      createKeyedRunner<Client>({
-        store: options.store.keys,
-        clock: this.#clock,
-        run: (work, context, more) => this.#run(work, context, more),
-      }),
-      this.#clock,
-    );
+    this.idempotency = wireKeys<Client>({
+      store: options.store.keys,
+      clock: this.#clock,
+      run: (work, context, more) => this.#run(work, context, more),
+    });
     this.outbox = createOutbox({
       source: options.service,
       store: options.store.outbox,

@@ -3,10 +3,12 @@ import { DureError, isDureError } from "../core/errors.ts";
 import type { MessageContext } from "../core/message.ts";
 import type { ServiceTransaction } from "../core/service-transaction.ts";
 import type { Statement, TransactionHandle } from "../core/transaction.ts";
+import { createKeyedRequests } from "../idempotency/key-flights.ts";
 import type {
   Answer,
   KeyedOutcome,
   KeyedRequest,
+  KeyedRequests,
   KeyRunner,
   Work,
   Worked,
@@ -33,7 +35,11 @@ export interface KeyedRunnerParts<Client> {
   ) => Promise<Result>;
 }
 
-type Attempt = KeyedOutcome & { readonly worked?: Worked };
+interface Attempt {
+  readonly outcome: KeyedOutcome;
+  /** What the work came to, where it is kept. */
+  readonly worked?: Worked;
+}
 
 /** Carried through the transaction's rollback. */
 class Undone extends Error {
@@ -52,7 +58,13 @@ const lookMsMin = 20;
 const lookMsMax = 500;
 
 /** Keyed requests in transactions of the service: key, writes, events and answer commit together. */
-export function createKeyedRunner<Client>(
+export function wireKeys<Client>(
+  parts: KeyedRunnerParts<Client>,
+): KeyedRequests<KeyedTransaction<Client>> {
+  return createKeyedRequests(createKeyedRunner(parts), parts.clock);
+}
+
+function createKeyedRunner<Client>(
   parts: KeyedRunnerParts<Client>,
 ): KeyRunner<KeyedTransaction<Client>> {
   return {
@@ -91,16 +103,18 @@ async function attempt<Client>(
   work: Work<KeyedTransaction<Client>>,
 ): Promise<KeyedOutcome> {
   const { leaseMs, context } = request;
-  const { worked, ...outcome } = await run<Attempt>(
+  const { outcome } = await run<Attempt>(
     async (tx, raw, opened) => {
       const claim = store.readClaim(opened);
-      if (claim.kind === "in_flight") return { kind: "in_flight", retryAfterMs: 1_000 };
-      if (claim.kind === "mismatch") return { kind: "mismatch" };
-      if (claim.kind === "replayed") return claim;
+      if (claim.kind === "in_flight") {
+        return { outcome: { kind: "in_flight", retryAfterMs: 1_000 } };
+      }
+      if (claim.kind === "mismatch") return { outcome: { kind: "mismatch" } };
+      if (claim.kind === "replayed") return { outcome: claim };
       const done = await workWithin(tx, leaseMs, work);
       if (done.stored === undefined) throw new Undone(done.answer);
       if (!done.keepsWrites) await undo(raw, store);
-      return { kind: "executed", answer: done.answer, worked: done };
+      return { outcome: { kind: "executed", answer: done.answer }, worked: done };
     },
     () => context,
     {

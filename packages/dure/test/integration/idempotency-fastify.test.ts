@@ -82,7 +82,9 @@ describe("an error of the handler", () => {
     const replyOfError = (error: unknown) => ({ status: 422, body: String(error) });
     app.post("/stored", idempotent(service.dure, { ...options, replyOfError }, refuse));
     const plain = [await app.inject(send("tea", "k")), await app.inject(send("tea", "k"))];
-    expect(plain.map(({ statusCode, json }) => [statusCode, json().message])).toEqual([
+    expect(
+      plain.map((each) => [each.statusCode, each.json<{ message: string }>().message]),
+    ).toEqual([
       [422, "refused 1"],
       [422, "refused 2"],
     ]);

@@ -66,9 +66,7 @@ export function recordResponse<Response extends ServerResponse>(
     },
     writeHead(status: number, ...rest: readonly unknown[]) {
       isBegun = true;
-      response.statusCode = status;
-      const headers = rest.find((each) => typeof each === "object" && each !== null) ?? {};
-      for (const [name, value] of Object.entries(headers)) response.setHeader(name, String(value));
+      setHead(response, status, rest);
       return response;
     },
     flushHeaders() {
@@ -82,6 +80,12 @@ export function recordResponse<Response extends ServerResponse>(
     isTouched: () => isBegun,
     answered: answered.promise,
   };
+}
+
+function setHead(response: ServerResponse, status: number, rest: readonly unknown[]): void {
+  response.statusCode = status;
+  const headers = rest.find((each) => typeof each === "object" && each !== null) ?? {};
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, String(value));
 }
 
 function encodingOf(encoding: unknown): BufferEncoding {
