@@ -10,7 +10,7 @@ import {
   order,
   orderRoute,
 } from "./keyed-orders.ts";
-import { createTestService, type TestService } from "./service-fixture.ts";
+import { createTestService, stepTaken, type TestService } from "./service-fixture.ts";
 
 let database: TestDatabase;
 let service: TestService;
@@ -153,6 +153,7 @@ describe("an answer", () => {
   it("that refuses is stored, and its writes and events are taken back", async () => {
     const post = idempotent(service.dure, byTenant, async ({ tx, request }) => {
       await tx.query("insert into orders (item) values ('undone')");
+      tx.emit(stepTaken, { key: "undone", n: 1 });
       // A statement that fails belongs to the refusal too.
       if (request.url.endsWith("/broken")) await tx.query("select 1 / 0").catch(() => undefined);
       return { status: 422, body: { tries: await countOf(database.pool, "orders") } };
