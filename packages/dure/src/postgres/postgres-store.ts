@@ -22,6 +22,7 @@ import {
 import type { PostgresClient, PostgresPool, PostgresPoolWithCallbacks } from "./pool.ts";
 import { outboxNews } from "./relay-admin-store.ts";
 import { postgresSagaStore } from "./saga-store.ts";
+import { isSemaphoreNews, postgresSemaphoreStore } from "./semaphore-store.ts";
 import { postgresTransactionStore } from "./transaction-store.ts";
 
 /** What {@link postgresStore} takes. */
@@ -80,10 +81,17 @@ export function postgresStore<Client extends PostgresClient>(
     transactions: postgresTransactionStore(pool, { schema, idleInTransactionMsMax }),
     sagas: postgresSagaStore(bounded, schema),
     flows: postgresFlowStore(schema),
+    semaphores: postgresSemaphoreStore(pool, schema, {
+      name: outboxNews(schemaName),
+      notifications,
+    }),
     admin: postgresAdminStore(bounded, schemaName, pool),
     news: {
       tell: () => notifications.tell(),
-      listen: (listener) => notifications.listen(listener),
+      listen: (listener) =>
+        notifications.listen((subjects) => {
+          if (!isSemaphoreNews(subjects)) listener();
+        }),
     },
     check: () => checkSchema({ pool, schema: schemaName }),
     retention,

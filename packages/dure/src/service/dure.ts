@@ -25,6 +25,8 @@ import type { Outbox } from "../outbox/outbox.ts";
 import { Relay } from "../outbox/relay.ts";
 import type { SagaEngine } from "../saga/saga-engine.ts";
 import type { Sagas } from "../saga/sagas.ts";
+import type { SemaphoreControl } from "../admin/semaphore-control.ts";
+import type { Semaphores } from "../semaphore/semaphores.ts";
 import { watchBacklog } from "./backlog-watch.ts";
 import { assertDedupHorizon } from "./dedup-horizon.ts";
 import { wireFlows } from "./flow-wiring.ts";
@@ -32,6 +34,7 @@ import { runMaintenance } from "./maintenance-loop.ts";
 import { readOptions } from "./service-options.ts";
 import type { DureOptions, DureSettings } from "./service-options.ts";
 import { wireSagas } from "./saga-wiring.ts";
+import { wireSemaphores } from "./semaphore-wiring.ts";
 import { runInTransaction } from "./service-transaction.ts";
 import type { TransactionParts } from "./service-transaction.ts";
 
@@ -80,6 +83,9 @@ export class Dure<Client = unknown> {
   readonly relay: RelayControl;
   /** Starts sagas, waits for them, and what an operator sees of them and does to them. */
   readonly sagas: Sagas & SagaControl;
+  /** So many at once, over all processes, and a bounded line in front; and the operator's levers on it. */
+  readonly semaphores: Semaphores & SemaphoreControl;
+  readonly #closeSemaphores: () => Promise<void>;
   readonly #sagaEngine: SagaEngine | undefined;
   readonly #watchFlows: ((signal: AbortSignal) => Promise<void>) | undefined;
   readonly #afterCommit: WeakMap<TransactionHandle, (() => void)[]> = new WeakMap();
@@ -102,6 +108,12 @@ export class Dure<Client = unknown> {
     this.#faults = options.faults ?? noFaults;
     this.deadLetters = createDeadLetters(options.store.admin, () => this.#sagaEngine?.wake());
     this.relay = createRelayControl(options.store.admin, this.#clock);
+    const shared = { clock: this.#clock, logger: this.#logger };
+    [this.semaphores, this.#closeSemaphores] = wireSemaphores(
+      options,
+      this.#settings.semaphores,
+      shared,
+    );
     this.outbox = createOutbox({
       source: options.service,
       store: options.store.outbox,
@@ -351,7 +363,9 @@ export class Dure<Client = unknown> {
   async stop(options?: { readonly withinMs?: number }): Promise<boolean> {
     this.#stop ??= new AbortController();
     this.#stop.abort();
-    const closing = this.#loops.then(() => this.#options.store.close());
+    const closing = Promise.all([this.#loops, this.#closeSemaphores()]).then(() =>
+      this.#options.store.close(),
+    );
     const isDone = await settledWithin(closing, options?.withinMs ?? 10_000);
     if (!isDone)
       this.#logger.warn("stopped before everything under way was finished; it will be done again", {

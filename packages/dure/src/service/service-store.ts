@@ -5,6 +5,7 @@ import type { InboxStore } from "../inbox/inbox-store.ts";
 import type { OutboxStore } from "../outbox/outbox-store.ts";
 import type { FlowStore } from "../saga/flow-store.ts";
 import type { SagaStore } from "../saga/saga-store.ts";
+import type { SemaphoreStore } from "../semaphore/semaphore-store.ts";
 
 /** Everything that a service keeps in its own database. `dure/postgres` makes one. */
 export interface ServiceStore<Client = unknown> {
@@ -15,6 +16,7 @@ export interface ServiceStore<Client = unknown> {
   readonly admin: AdminStore;
   readonly sagas: SagaStore;
   readonly flows: FlowStore;
+  readonly semaphores: SemaphoreStore;
   /** Hints from process to process that the outbox has news; may be lost. */
   readonly news: {
     tell(): void;
