@@ -15,11 +15,11 @@ export interface ProviderClient {
   /**
    * Sends one request for what the payment waits for, and says what it came to. Never rejects because
    * of the provider: no answer is an outcome too. Repeating it repeats no effect, because each
-   * operation of a saga has one key.
+   * operation of a saga has one key. The permit's signal ends the request: then its outcome is unknown.
    */
-  perform(payment: ClaimedPayment): Promise<ProviderOutcome>;
+  perform(payment: ClaimedPayment, signal: AbortSignal): Promise<ProviderOutcome>;
   /** The same for what a step asks. */
-  performStep(operation: StepOperation): Promise<ProviderOutcome>;
+  performStep(operation: StepOperation, signal: AbortSignal): Promise<ProviderOutcome>;
   close(): Promise<void>;
 }
 
@@ -53,8 +53,9 @@ export function createProviderClient(options: ProviderClientOptions): ProviderCl
   }
 
   return {
-    perform: (payment) => send(requestFor(payment), contextOf(payment)),
-    performStep: (operation) => send(requestForStep(operation), operation.context),
+    perform: (payment, signal) => send(requestFor(payment), { ...contextOf(payment), signal }),
+    performStep: (operation, signal) =>
+      send(requestForStep(operation), { ...operation.context, signal }),
     close: () => peer.close(),
   };
 }

@@ -119,7 +119,10 @@ function describePlaces(found: readonly SemaphorePlace[]): string {
 
 async function set(name: string, options: SetOptions, output: CliOutput): Promise<void> {
   const { actor, reason, permits, lineMax } = options;
-  const size = { ...(permits !== undefined && { permits }), ...(lineMax !== undefined && { lineMax }) };
+  const size = {
+    ...(permits !== undefined && { permits }),
+    ...(lineMax !== undefined && { lineMax }),
+  };
   await withControl(options, (control) => control.set(name, size, { actor, reason }));
   output.out("set");
 }

@@ -40,8 +40,7 @@ const waits = (count: number) =>
   );
 const said = (child: SpawnedChild, key: string, name: string) =>
   child.waitForMessage(
-    (message): message is Record<string, string> =>
-      hasField(key)(message) && message[key] === name,
+    (message): message is Record<string, string> => hasField(key)(message) && message[key] === name,
   );
 const heardOf = (child: SpawnedChild, key: string): readonly unknown[] =>
   child.messages.filter(hasField(key)).map((message) => message[key]);
@@ -113,7 +112,9 @@ describe("a semaphore", () => {
     }
     // What waited waits again, as another member and at the end of the line.
     await waits(1);
-    const counted = (await places()).map(({ process, state }) => `${process.split("/")[0]} ${state}`);
+    const counted = (await places()).map(
+      ({ process, state }) => `${process.split("/")[0]} ${state}`,
+    );
     expect(counted).toEqual(["other HELD", "other HELD", "frozen WAITING"]);
     other.send("give 4");
     await said(frozen, "held", "3");
