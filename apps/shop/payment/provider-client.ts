@@ -1,3 +1,4 @@
+import { paymentPreset } from "dure/resilience";
 import { createPeerClient } from "../chassis/peer-client.ts";
 import { PeerError } from "../chassis/peer-error.ts";
 import { createServiceTokens } from "../chassis/service-token.ts";
@@ -39,6 +40,7 @@ export function createProviderClient(options: ProviderClientOptions): ProviderCl
     tokens: createServiceTokens(config.auth, config.name),
     timeoutMs,
     retries: 0,
+    preset: paymentPreset,
     connectionsMax,
   });
 

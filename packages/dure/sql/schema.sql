@@ -257,6 +257,31 @@ create table semantic_lock (
   expires_at timestamp with time zone
 );
 
+create table semaphore (
+  name text not null,
+  permits integer not null,
+  line_max integer not null,
+  declared_permits integer not null,
+  declared_line_max integer not null,
+  is_set boolean not null default false
+);
+
+create table semaphore_member (
+  member bigint not null generated always as identity,
+  process text not null,
+  lease_until timestamp with time zone not null,
+  fenced_at timestamp with time zone
+);
+
+create table semaphore_place (
+  place bigint not null generated always as identity,
+  semaphore text not null,
+  member bigint not null,
+  key text not null,
+  asked_at timestamp with time zone not null default clock_timestamp(),
+  granted_at timestamp with time zone
+);
+
 alter table audit_entry add constraint audit_entry_pkey PRIMARY KEY (id);
 
 alter table claim add constraint claim_pkey PRIMARY KEY (scope, slot);
@@ -338,6 +363,18 @@ alter table semantic_lock add constraint semantic_lock_pkey PRIMARY KEY (resourc
 alter table semantic_lock add constraint semantic_lock_state_check CHECK ((state = ANY (ARRAY['AVAILABLE'::text, 'RESERVING'::text, 'RESERVED'::text])));
 
 alter table semantic_lock add constraint semantic_lock_token_check CHECK ((token >= 0));
+
+alter table semaphore add constraint semaphore_line_max_check CHECK (((line_max >= 0) AND (line_max <= 100000)));
+
+alter table semaphore add constraint semaphore_permits_check CHECK (((permits >= 0) AND (permits <= 10000)));
+
+alter table semaphore add constraint semaphore_pkey PRIMARY KEY (name);
+
+alter table semaphore_member add constraint semaphore_member_pkey PRIMARY KEY (member);
+
+alter table semaphore_place add constraint semaphore_place_member_key_key UNIQUE (member, key);
+
+alter table semaphore_place add constraint semaphore_place_pkey PRIMARY KEY (place);
 
 CREATE UNIQUE INDEX audit_entry_pkey ON dure.audit_entry USING btree (id);
 
@@ -444,6 +481,17 @@ comment on index semantic_lock_expiry is 'dure:isolation.sweep: the locks whose 
 
 CREATE UNIQUE INDEX semantic_lock_pkey ON dure.semantic_lock USING btree (resource);
 
+CREATE UNIQUE INDEX semaphore_member_pkey ON dure.semaphore_member USING btree (member);
+
+CREATE UNIQUE INDEX semaphore_pkey ON dure.semaphore USING btree (name);
+
+CREATE INDEX semaphore_place_line ON dure.semaphore_place USING btree (semaphore, place);
+comment on index semaphore_place_line is 'semaphore_advance, semaphore_acquire: the places of a semaphore in their order';
+
+CREATE UNIQUE INDEX semaphore_place_member_key_key ON dure.semaphore_place USING btree (member, key);
+
+CREATE UNIQUE INDEX semaphore_place_pkey ON dure.semaphore_place USING btree (place);
+
 create sequence audit_entry_id_seq cache 1;
 
 create sequence log_position cache 1;
@@ -469,6 +517,10 @@ create sequence parked_message_id_seq cache 1;
 create sequence saga_process_process_seq cache 1;
 
 create sequence saga_signal_signal_id_seq cache 1;
+
+create sequence semaphore_member_member_seq cache 1;
+
+create sequence semaphore_place_place_seq cache 1;
 
 create view outbox_status as
  SELECT m.id,
@@ -2542,5 +2594,267 @@ AS $function$
     'expiresAt', to_char(p_lock.expires_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
     'remainingMs', floor(extract(epoch from p_lock.expires_at - clock_timestamp()) * 1000)
   )
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_acquire(p_name text, p_member bigint, p_key text, p_may_wait boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_semaphore semaphore;
+  v_held integer;
+  v_waiting integer;
+  v_woken bigint[] := '{}';
+  v_kind text;
+begin
+  select * into v_semaphore from semaphore s where s.name = p_name for update;
+  if not found then
+    return jsonb_build_object('kind', 'undeclared', 'waiting', 0, 'woken', v_woken);
+  end if;
+  perform from semaphore_member m
+  where m.member = p_member and m.fenced_at is null and m.lease_until > clock_timestamp();
+  if not found then
+    return jsonb_build_object('kind', 'fenced', 'waiting', 0, 'woken', v_woken);
+  end if;
+  select count(p.granted_at), count(*) - count(p.granted_at) into v_held, v_waiting
+  from semaphore_place p where p.semaphore = p_name;
+  if v_waiting > 0 or v_held >= v_semaphore.permits then
+    -- Before anyone is sent away or made to wait: the dead go.
+    perform semaphore_fence();
+    v_woken := semaphore_advance(p_name);
+    select count(p.granted_at), count(*) - count(p.granted_at) into v_held, v_waiting
+    from semaphore_place p where p.semaphore = p_name;
+  end if;
+  v_kind := case
+    when v_waiting = 0 and v_held < v_semaphore.permits then 'held'
+    when not p_may_wait then 'busy'
+    when v_waiting >= v_semaphore.line_max then 'full'
+    else 'waiting'
+  end;
+  if v_kind in ('held', 'waiting') then
+    insert into semaphore_place (semaphore, member, key, granted_at)
+    values (p_name, p_member, p_key, case when v_kind = 'held' then clock_timestamp() end);
+  end if;
+  return jsonb_build_object('kind', v_kind, 'waiting', v_waiting, 'woken', v_woken);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_advance(p_name text)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_free integer;
+  v_woken bigint[];
+begin
+  delete from semaphore_place p
+  where p.semaphore = p_name and not exists (
+    select from semaphore_member m where m.member = p.member and m.fenced_at is null
+  );
+  select s.permits - (
+    select count(*) from semaphore_place p where p.semaphore = p_name and p.granted_at is not null
+  ) into v_free
+  from semaphore s where s.name = p_name;
+  if coalesce(v_free, 0) <= 0 then
+    return '{}';
+  end if;
+  with granted as (
+    update semaphore_place set granted_at = clock_timestamp() where place in (
+      select place from semaphore_place
+      where semaphore = p_name and granted_at is null order by place limit v_free
+    )
+    returning member
+  )
+  select array_agg(distinct member) into v_woken from granted;
+  return coalesce(v_woken, '{}');
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_beat(p_member bigint, p_lease_ms integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  update semaphore_member set lease_until = clock_timestamp() + p_lease_ms * interval '1 ms'
+  where member = p_member and fenced_at is null;
+  return found;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_declare(p_name text, p_permits integer, p_line_max integer)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  insert into semaphore as s (name, permits, line_max, declared_permits, declared_line_max)
+  values (p_name, p_permits, p_line_max, p_permits, p_line_max)
+  on conflict (name) do update set
+    permits = case when s.is_set then s.permits else excluded.permits end,
+    line_max = case when s.is_set then s.line_max else excluded.line_max end,
+    declared_permits = excluded.declared_permits,
+    declared_line_max = excluded.declared_line_max;
+  return semaphore_advance(p_name);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_fence()
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+  update semaphore_member set fenced_at = clock_timestamp() where member in (
+    select member from semaphore_member
+    where fenced_at is null and lease_until <= clock_timestamp()
+    order by member for no key update skip locked
+  )
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_join(p_process text, p_lease_ms integer)
+ RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+  insert into semaphore_member (process, lease_until)
+  values (p_process, clock_timestamp() + p_lease_ms * interval '1 ms') returning member
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_leave(p_member bigint)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  update semaphore_member set fenced_at = clock_timestamp() where member = p_member and fenced_at is null;
+  return semaphore_sweep();
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_look(p_member bigint)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_woken bigint[] := semaphore_sweep();
+begin
+  return jsonb_build_object('woken', v_woken, 'places', (
+    select coalesce(jsonb_agg(jsonb_build_object('name', p.semaphore, 'key', p.key, 'isHeld', p.granted_at is not null)), '[]')
+    from semaphore_place p
+    join semaphore_member m on m.member = p.member and m.fenced_at is null
+    where p.member = p_member
+  ));
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_release(p_name text, p_member bigint, p_key text, p_only_waiting boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_is_held boolean;
+begin
+  perform from semaphore where name = p_name for update;
+  if p_only_waiting then
+    select p.granted_at is not null into v_is_held
+    from semaphore_place p where p.member = p_member and p.key = p_key;
+    if v_is_held then
+      return jsonb_build_object('isGone', false, 'woken', '[]'::jsonb);
+    end if;
+  end if;
+  delete from semaphore_place where member = p_member and key = p_key;
+  return jsonb_build_object('isGone', true, 'woken', semaphore_advance(p_name));
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_set(p_name text, p_permits integer, p_line_max integer, p_actor text, p_reason text)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  update semaphore s set
+    is_set = p_permits is not null or p_line_max is not null,
+    permits = case when p_permits is null and p_line_max is null then s.declared_permits
+      else coalesce(p_permits, s.permits) end,
+    line_max = case when p_permits is null and p_line_max is null then s.declared_line_max
+      else coalesce(p_line_max, s.line_max) end
+  where s.name = p_name;
+  if not found then
+    return null;
+  end if;
+  insert into audit_entry (actor, action, subject, reason)
+  select p_actor, 'semaphore.' || case when s.is_set then 'set' else 'reset' end,
+    format('semaphore/%s permits=%s lineMax=%s', s.name, s.permits, s.line_max), p_reason
+  from semaphore s where s.name = p_name;
+  return semaphore_advance(p_name);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_sweep()
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_name text;
+  v_woken bigint[] := '{}';
+begin
+  perform semaphore_fence();
+  for v_name in
+    select distinct p.semaphore from semaphore_place p
+    where not exists (
+      select from semaphore_member m where m.member = p.member and m.fenced_at is null
+    )
+    order by p.semaphore
+  loop
+    perform from semaphore where name = v_name for update;
+    v_woken := v_woken || semaphore_advance(v_name);
+  end loop;
+  delete from semaphore_member where member in (
+    select m.member from semaphore_member m
+    where m.fenced_at is not null
+      and not exists (select from semaphore_place p where p.member = m.member)
+    for update skip locked
+  );
+  return v_woken;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_take_away(p_place bigint, p_actor text, p_reason text)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_name text;
+  v_member bigint;
+begin
+  select p.semaphore into v_name from semaphore_place p where p.place = p_place;
+  perform from semaphore where name = v_name for update;
+  delete from semaphore_place p where p.place = p_place returning p.member into v_member;
+  if v_member is null then
+    return null;
+  end if;
+  insert into audit_entry (actor, action, subject, reason)
+  values (p_actor, 'semaphore.release', format('semaphore/%s place %s', v_name, p_place), p_reason);
+  return semaphore_advance(v_name) || v_member;
+end
 $function$
 ;

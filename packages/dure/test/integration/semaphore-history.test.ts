@@ -199,13 +199,13 @@ describe("the checker finds", () => {
       const text = rows[0]?.text ?? "";
       expect(text).toContain(before);
       await database.pool.query(text.replace(before, after));
-      const found: (string | undefined)[] = [];
-      for (let seed = 1; seed <= 4 && found.every((each) => each === undefined); seed += 1) {
+      let found: string | undefined;
+      for (let seed = 1; seed <= 4 && found === undefined; seed += 1) {
         await database.pool.query("truncate decision");
         await database.pool.query("delete from dure.semaphore");
-        found.push(mistakeOf(await play(seed)));
+        found = mistakeOf(await play(seed));
       }
-      expect(found.some((each) => each !== undefined)).toBe(true);
+      expect(found).toBeDefined();
     },
     120_000,
   );
