@@ -5,6 +5,7 @@ import { createHttpServer } from "../chassis/http-server.ts";
 import { createLogger } from "../chassis/logger.ts";
 import { createMessaging, exposeMessagingMetrics } from "../chassis/messaging.ts";
 import { migrate } from "../chassis/migrate.ts";
+import { exposePeerMetrics } from "../chassis/peer-metrics.ts";
 import { startService } from "../chassis/start-service.ts";
 import { shopEvents } from "../contracts/events.ts";
 import { registerCancelRoute } from "./cancel-route.ts";
@@ -64,6 +65,7 @@ export function startOrder(
       readiness: [databaseReadiness(pool)],
     });
     exposeMessagingMetrics(dure, server.metrics);
+    exposePeerMetrics(Object.values(peers), server.metrics);
     exposeOverdue(pool, server.metrics);
     const stopping = new AbortController();
     server.app.addHook("preClose", async () => stopping.abort());

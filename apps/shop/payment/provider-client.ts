@@ -1,4 +1,5 @@
 import { paymentPreset } from "dure/resilience";
+import type { DependencySnapshot } from "dure/resilience";
 import { createPeerClient } from "../chassis/peer-client.ts";
 import { PeerError } from "../chassis/peer-error.ts";
 import { createServiceTokens } from "../chassis/service-token.ts";
@@ -21,6 +22,9 @@ export interface ProviderClient {
   perform(payment: ClaimedPayment, signal: AbortSignal): Promise<ProviderOutcome>;
   /** The same for what a step asks. */
   performStep(operation: StepOperation, signal: AbortSignal): Promise<ProviderOutcome>;
+  readonly peer: "provider";
+  /** How the provider stands, as this instance sees it. */
+  standing(): DependencySnapshot;
   close(): Promise<void>;
 }
 
@@ -29,18 +33,21 @@ export interface ProviderClientOptions {
   readonly config: ServiceConfig;
   readonly timeoutMs: number;
   readonly connectionsMax: number;
+  /** How long the provider is left alone when it fails too often. @defaultValue 30000 */
+  readonly breakerOpenMs?: number;
 }
 
 /** A client without retries of its own: the waiting is in the database, where it survives. */
 export function createProviderClient(options: ProviderClientOptions): ProviderClient {
-  const { config, timeoutMs, connectionsMax } = options;
+  const { breaker } = paymentPreset;
+  const { config, timeoutMs, connectionsMax, breakerOpenMs = breaker.openMs } = options;
   const peer = createPeerClient({
     peer: "provider",
     baseUrl: config.peers.provider,
     tokens: createServiceTokens(config.auth, config.name),
     timeoutMs,
     retries: 0,
-    preset: paymentPreset,
+    preset: { ...paymentPreset, breaker: { ...breaker, openMs: breakerOpenMs } },
     connectionsMax,
   });
 
@@ -58,6 +65,8 @@ export function createProviderClient(options: ProviderClientOptions): ProviderCl
     perform: (payment, signal) => send(requestFor(payment), { ...contextOf(payment), signal }),
     performStep: (operation, signal) =>
       send(requestForStep(operation), { ...operation.context, signal }),
+    peer: "provider",
+    standing: () => peer.standing(),
     close: () => peer.close(),
   };
 }

@@ -19,6 +19,8 @@ import type { PaidProvider, PaymentFaults, WorkerSettings } from "./worker.ts";
 export interface PaymentOptions extends Partial<WorkerSettings> {
   /** For one request to the provider with its answer. @defaultValue 5000 */
   readonly providerTimeoutMs?: number;
+  /** How long the provider is left alone when it fails too often. @defaultValue 30000 */
+  readonly breakerOpenMs?: number;
   /** Requests to the provider at once, of both checkouts and of all instances. @defaultValue 10 */
   readonly permitsMax?: number;
   /** Requests that may wait in line for a permit, of all instances. @defaultValue 200 */
@@ -45,6 +47,7 @@ export interface ProviderSide {
   readonly worker: PaymentWorker;
   /** Of the orchestrated one. */
   readonly steps: PaymentSteps;
+  readonly provider: Pick<ProviderClient, "peer" | "standing">;
 }
 
 /** Two of the provider's permits are always left to steps, of one process. */
@@ -64,6 +67,7 @@ export function startProviderSide(surroundings: WorkerSurroundings): ProviderSid
   const { config, pool, dure, logger, resources, options } = surroundings;
   const {
     providerTimeoutMs: timeoutMs = 5_000,
+    breakerOpenMs,
     permitsMax = 10,
     permitsWaitingMax: lineMax = 200,
     permitWaitMs: waitMs = 5_000,
@@ -74,7 +78,12 @@ export function startProviderSide(surroundings: WorkerSurroundings): ProviderSid
   const clock = systemClock;
   const { semaphores } = dure;
   const permits = createProviderPermits({ semaphores, permits: permitsMax, lineMax, waitMs });
-  const provider = createProviderClient({ config, timeoutMs, connectionsMax: permitsMax });
+  const provider = createProviderClient({
+    config,
+    timeoutMs,
+    connectionsMax: permitsMax,
+    ...(breakerOpenMs !== undefined && { breakerOpenMs }),
+  });
   resources.defer(() => provider.close());
 
   const worker = new PaymentWorker({
@@ -99,7 +108,7 @@ export function startProviderSide(surroundings: WorkerSurroundings): ProviderSid
   settler.worker.start();
   resources.defer(() => settler.worker.stop());
   const steps = createPaymentSteps({ dure, record, settler, permits });
-  return { worker, steps };
+  return { worker, steps, provider };
 }
 
 /** A payment that finds no permit is asked about later, like one that the provider did not take. */

@@ -108,12 +108,7 @@ export class Dure<Client = unknown> {
     this.#faults = options.faults ?? noFaults;
     this.deadLetters = createDeadLetters(options.store.admin, () => this.#sagaEngine?.wake());
     this.relay = createRelayControl(options.store.admin, this.#clock);
-    const shared = { clock: this.#clock, logger: this.#logger };
-    [this.semaphores, this.#closeSemaphores] = wireSemaphores(
-      options,
-      this.#settings.semaphores,
-      shared,
-    );
+    [this.semaphores, this.#closeSemaphores] = wireSemaphores(options, this.#settings.semaphores);
     this.outbox = createOutbox({
       source: options.service,
       store: options.store.outbox,

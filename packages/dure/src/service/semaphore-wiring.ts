@@ -1,7 +1,7 @@
 import { createSemaphoreControl } from "../admin/semaphore-control.ts";
 import type { SemaphoreControl } from "../admin/semaphore-control.ts";
-import type { Clock } from "../core/clock.ts";
-import type { Logger } from "../core/logger.ts";
+import { systemClock } from "../core/clock.ts";
+import { silentLogger } from "../core/logger.ts";
 import type { SemaphoreSettings } from "../semaphore/semaphore-membership.ts";
 import { createSemaphores } from "../semaphore/semaphores.ts";
 import type { Semaphores } from "../semaphore/semaphores.ts";
@@ -11,13 +11,13 @@ import type { DureOptions } from "./service-options.ts";
 export function wireSemaphores<Client>(
   options: DureOptions<Client>,
   settings: SemaphoreSettings,
-  shared: { readonly clock: Clock; readonly logger: Logger },
 ): readonly [Semaphores & SemaphoreControl, () => Promise<void>] {
   const semaphores = createSemaphores({
     store: options.store.semaphores,
     process: `${options.service}/${process.pid}`,
     settings,
-    ...shared,
+    clock: options.clock ?? systemClock,
+    logger: options.logger ?? silentLogger,
   });
   const control = createSemaphoreControl(options.store.admin.semaphores);
   return [

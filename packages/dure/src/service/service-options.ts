@@ -137,10 +137,7 @@ export function readOptions(options: DureOptions): DureSettings {
   checkPolling("consumer", consumer, problems);
   const redriveWindowMs = options.redriveWindowMs ?? 7 * dayMs;
   range("redriveWindowMs", redriveWindowMs, 0, 3_650 * dayMs, problems);
-  const backlog = { warningMs: 300_000, alertMs: 3_600_000, ...options.backlog };
-  unknownKeys("backlog.", backlog, ["warningMs", "alertMs"], problems);
-  range("backlog.warningMs", backlog.warningMs, 1_000, 365 * dayMs, problems);
-  range("backlog.alertMs", backlog.alertMs, backlog.warningMs, 365 * dayMs, problems);
+  const backlog = readBacklogLimits(options.backlog, problems);
   const sagas = readSagaOptions(options.sagas, problems);
   const semaphores = readSemaphoreOptions(options.semaphores, problems);
   if (problems.length > 0) {
@@ -155,6 +152,17 @@ export function readOptions(options: DureOptions): DureSettings {
     flowWatchMs: options.sagas?.flowWatchMs ?? 1_000,
     semaphores,
   };
+}
+
+function readBacklogLimits(
+  given: BacklogLimits | undefined,
+  problems: string[],
+): Required<BacklogLimits> {
+  const backlog = { warningMs: 300_000, alertMs: 3_600_000, ...given };
+  unknownKeys("backlog.", backlog, ["warningMs", "alertMs"], problems);
+  range("backlog.warningMs", backlog.warningMs, 1_000, 365 * dayMs, problems);
+  range("backlog.alertMs", backlog.alertMs, backlog.warningMs, 365 * dayMs, problems);
+  return backlog;
 }
 
 function readSagaOptions(options: DrivenSagas | undefined, problems: string[]): SagaSettings {

@@ -1,5 +1,5 @@
 /** N permits over all processes, a bounded line first come first served, and nobody sent away or kept waiting without an answer that says so (law L4). */
-import pg from "pg";
+import type pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import {
   createDure,
