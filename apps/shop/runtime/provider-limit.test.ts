@@ -1,5 +1,5 @@
 /** Ten at the provider and never eleven, of however many payment processes: the line in front serves in turn, sheds what is too much, and everybody ends. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { RunningService } from "../chassis/config.ts";
 import { createStepCaller } from "../chassis/testing/step-caller.ts";
 import type { StepCaller } from "../chassis/testing/step-caller.ts";
@@ -16,6 +16,7 @@ const checkouts = Number(process.env["DURE_LOAD_CHECKOUTS"] ?? 120);
 /** So that about a third of them is shed, as of 300 with a line of 200. */
 const lineMax = Math.round((checkouts * 2) / 3);
 const latencyMs = 20;
+const slowMs = 3_000;
 
 let database: TestDatabase;
 let provider: RunningService;
@@ -27,12 +28,12 @@ beforeAll(async () => {
   provider = await startProvider(configFor("provider", database.url));
   shop = await preparePayment(provider.url);
   for (let n = 0; n < 2; n += 1) {
-    const service = await shop.start({ permitsWaitingMax: lineMax, permitWaitMs: 20_000 });
+    const service = await shop.start({ permitsWaitingMax: lineMax, permitWaitMs: 14_000 });
     callers.push(createStepCaller("payment", service.url));
   }
 });
 
-afterEach(() => setFaults({}));
+beforeEach(() => setFaults({ latencyMs: slowMs }));
 
 afterAll(async () => {
   for (const caller of callers) await caller.close();
@@ -68,11 +69,23 @@ function checkout(n: number) {
   };
 }
 
+/** The provider is slow until the line is full, however fast this machine sends and answers. */
+async function allAtOnce<Value>(asked: readonly Promise<Value>[]): Promise<readonly Value[]> {
+  await eventually(async () => {
+    const { rows } = await shop.pool.query<{ waiting: number }>(
+      "select count(*)::int as waiting from dure.semaphore_place where granted_at is null",
+    );
+    return (rows[0]?.waiting ?? 0) >= lineMax || undefined;
+  }, "a full line");
+  // Those that come now are shed; the line moves when they have been.
+  await setFaults({ latencyMs });
+  return Promise.all(asked);
+}
+
 describe(`${checkouts} checkouts at once over two payment instances`, () => {
   test("ten are at the provider, what is too much gets 503 and Retry-After, and all others end", async () => {
-    await setFaults({ latencyMs });
     const sagas = Array.from({ length: checkouts }, (_, n) => checkout(n));
-    const answers = await Promise.all(
+    const answers = await allAtOnce(
       sagas.map(async (saga) => ({ saga, answer: await saga.authorize() })),
     );
     const [done, shed] = [true, false].map((isOk) =>
@@ -94,9 +107,8 @@ describe(`${checkouts} checkouts at once over two payment instances`, () => {
   }, 120_000);
 
   test("a compensation without a permit is done all the same", async () => {
-    await setFaults({ latencyMs });
     const sagas = Array.from({ length: checkouts }, (_, n) => checkout(n));
-    const answers = await Promise.all(sagas.map((saga) => saga.void()));
+    const answers = await allAtOnce(sagas.map((saga) => saga.void()));
     const shed = answers.filter(({ code }) => code === "PROVIDER_THROTTLED").length;
     expect(shed).toBeGreaterThan(0);
     // Nobody asks again: the service does.
