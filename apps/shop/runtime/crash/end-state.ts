@@ -1,0 +1,80 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { Client } from "pg";
+import * as sql from "./end-state-sql.ts";
+
+type DatabaseUrls = Readonly<Record<string, string>>;
+type Rows = readonly Readonly<Record<string, unknown>>[];
+
+/** The services that have an outbox. */
+const speakers = ["order", "payment", "inventory", "delivery"] as const;
+const restMsMax = 30_000;
+
+/** All that a checkout has left in all services, without ids and times. */
+export async function readEndState(urls: DatabaseUrls): Promise<unknown> {
+  const found: Record<string, Record<string, Rows>> = {};
+  for (const [database, statements] of Object.entries(sql.endState)) {
+    found[database] = await readAll(urls, database, statements);
+  }
+  for (const database of speakers) {
+    Object.assign(found[database] ?? {}, await readAll(urls, database, sql.messagingState));
+  }
+  return found;
+}
+
+/**
+ * Waits until there is an order and nothing of it is under way anywhere: no saga, no operation, no held
+ * piece, no event that is not told.
+ *
+ * @throws Error naming what still is after half a minute
+ */
+export async function waitForRest(urls: DatabaseUrls): Promise<void> {
+  const deadline = performance.now() + restMsMax;
+  for (;;) {
+    const unrest = await findUnrest(urls);
+    if (unrest.length === 0) return;
+    if (performance.now() > deadline) {
+      throw new Error(`not at rest after ${restMsMax} ms: ${unrest.join(", ")}`);
+    }
+    await delay(50);
+  }
+}
+
+async function findUnrest(urls: DatabaseUrls): Promise<readonly string[]> {
+  const found: string[] = [];
+  for (const [database, statement] of Object.entries(sql.underWay)) {
+    const [count] = await readCounts(urls, database, [statement]);
+    if (count !== 0) found.push(`${count} under way in ${database}`);
+  }
+  for (const database of speakers) {
+    const [count] = await readCounts(urls, database, [sql.unpublished]);
+    if (count !== 0) found.push(`${count} events of ${database}`);
+  }
+  return found;
+}
+
+async function readCounts(
+  urls: DatabaseUrls,
+  database: string,
+  statements: readonly string[],
+): Promise<readonly number[]> {
+  const rows = await readAll(urls, database, { ...statements });
+  return Object.values(rows).map(([row]) => Number(row?.["count"]));
+}
+
+async function readAll(
+  urls: DatabaseUrls,
+  database: string,
+  statements: Readonly<Record<string, string>>,
+): Promise<Record<string, Rows>> {
+  const client = new Client({ connectionString: urls[database] });
+  await client.connect();
+  try {
+    const found: Record<string, Rows> = {};
+    for (const [name, statement] of Object.entries(statements)) {
+      found[name] = (await client.query<Record<string, unknown>>(statement)).rows;
+    }
+    return found;
+  } finally {
+    await client.end();
+  }
+}
