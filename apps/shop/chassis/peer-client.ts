@@ -186,7 +186,11 @@ async function transfer(
 
 async function exchange(
   options: PeerClientOptions,
-  { agent, call, token }: { readonly agent: Agent; readonly call: PeerCall; readonly token: string },
+  {
+    agent,
+    call,
+    token,
+  }: { readonly agent: Agent; readonly call: PeerCall; readonly token: string },
 ): Promise<PeerAnswer> {
   const { signal } = call.context;
   const timeout = AbortSignal.timeout(call.timeoutMs ?? options.timeoutMs ?? 5000);

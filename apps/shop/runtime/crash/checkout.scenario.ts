@@ -2,7 +2,7 @@
  * One orchestrated checkout through the whole shop, in one process: gateway, order, payment, inventory,
  * delivery and the provider, each with its own database and HTTP between them. SHOP_COURSE says how it goes.
  */
-import type { Scene } from "dure/explorer";
+import type { Invariant, Scene } from "dure/explorer";
 import type { ServiceName } from "../../chassis/config.ts";
 import type { ServiceInstruments } from "../../chassis/instruments.ts";
 import { acceptedOrderSchema } from "../../contracts/http/orders.ts";
@@ -11,10 +11,32 @@ import type { ShopCall, ShopClient, ShopUser } from "../../replay/shop-client.ts
 import { isPollingStatement } from "./polling-statements.ts";
 import { startCrashShop } from "./crash-shop.ts";
 import type { CrashShop } from "./crash-shop.ts";
-import { readEndState, waitForRest } from "./end-state.ts";
+import { readEndState, readStory, waitForRest } from "./end-state.ts";
 
 /** `completed`: in two phases; `undone`: in one phase, the delivery is refused; `canceled`: after it was completed. */
 const course = process.env["SHOP_COURSE"] ?? "completed";
+
+/** How order, money, goods (available, reserved, sold) and delivery end: an order of two pieces of ten, at 5.00 each. */
+const stories: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  completed: {
+    order: "COMPLETED",
+    provider: "authorize 1000,capture 1000",
+    inventory: "8 0 2",
+    delivery: "STARTED",
+  },
+  undone: {
+    order: "CANCELED",
+    provider: "charge 1000,refund 1000",
+    inventory: "10 0 0",
+    delivery: "REFUSED",
+  },
+  canceled: {
+    order: "CANCELED",
+    provider: "authorize 1000,capture 1000,refund 1000",
+    inventory: "10 0 0",
+    delivery: "STOPPED",
+  },
+};
 const ada: ShopUser = { userId: "ada", roles: ["customer"] };
 const merchant: ShopUser = { userId: "merchant", roles: ["merchant"] };
 
@@ -48,6 +70,16 @@ export async function recover(scene: Scene): Promise<void> {
 export function observe(scene: Scene): Promise<unknown> {
   return readEndState(scene.databaseUrls);
 }
+
+/** The snapshots say that it came out as without the fault; this says that it came out right. */
+const oneStory: Invariant = async ({ databaseUrls }) => {
+  const found = await readStory(databaseUrls);
+  return Object.entries(stories[course] ?? {}).flatMap(([service, told]) =>
+    found[service] === told ? [] : [`${service} says ${String(found[service])}, not ${told}`],
+  );
+};
+
+export const invariants: Readonly<Record<string, Invariant>> = { oneStory };
 
 function startShop({ databaseUrls, explorerPool, point }: Scene, gate?: Gate): Promise<CrashShop> {
   const instruments = (service: ServiceName): ServiceInstruments => ({

@@ -55,8 +55,11 @@ export const underWay: Readonly<Record<string, string>> = {
 /** Events that no relay has published. */
 export const unpublished = "select count(*) from dure.outbox_status where state <> 'PUBLISHED'";
 
-/** The keys under which the money was moved: each may be there once per kind, and belongs to the order. */
-export const ledgerByKey = "select operation, count(*)::int as count from ledger_entry group by 1";
-
-/** What the order came to. */
-export const orderStatus = "select status from orders order by number";
+/** What the order, the money and the goods have come to. */
+export const story: Readonly<Record<string, string>> = {
+  order: "select string_agg(status, ',' order by number) as told from orders",
+  provider: `select string_agg(operation || ' ' || amount, ',' order by id) as told from ledger_entry`,
+  inventory: `select concat_ws(' ', available_quantity, reserved_quantity, sold_quantity) as told
+    from inventory`,
+  delivery: `select string_agg(status, ',') as told from deliveries`,
+};

@@ -39,26 +39,32 @@ export async function waitForRest(urls: DatabaseUrls): Promise<void> {
   }
 }
 
+/** What the order, the money and the goods came to, each in a word: `{ order: "COMPLETED", … }`. */
+export async function readStory(urls: DatabaseUrls): Promise<Readonly<Record<string, unknown>>> {
+  const told: Record<string, unknown> = {};
+  for (const [database, statement] of Object.entries(sql.story)) {
+    const { story } = await readAll(urls, database, { story: statement });
+    told[database] = story?.[0]?.["told"];
+  }
+  return told;
+}
+
 async function findUnrest(urls: DatabaseUrls): Promise<readonly string[]> {
   const found: string[] = [];
   for (const [database, statement] of Object.entries(sql.underWay)) {
-    const [count] = await readCounts(urls, database, [statement]);
+    const count = await readCount(urls, database, statement);
     if (count !== 0) found.push(`${count} under way in ${database}`);
   }
   for (const database of speakers) {
-    const [count] = await readCounts(urls, database, [sql.unpublished]);
+    const count = await readCount(urls, database, sql.unpublished);
     if (count !== 0) found.push(`${count} events of ${database}`);
   }
   return found;
 }
 
-async function readCounts(
-  urls: DatabaseUrls,
-  database: string,
-  statements: readonly string[],
-): Promise<readonly number[]> {
-  const rows = await readAll(urls, database, { ...statements });
-  return Object.values(rows).map(([row]) => Number(row?.["count"]));
+async function readCount(urls: DatabaseUrls, database: string, statement: string): Promise<number> {
+  const { counted } = await readAll(urls, database, { counted: statement });
+  return Number(counted?.[0]?.["count"]);
 }
 
 async function readAll(

@@ -65,8 +65,8 @@ await Promise.all(
 isArmed = true;
 report({ event: "started" });
 // Each line is the id of one more saga.
-createInterface({ input: process.stdin }).on("line", async (id) => {
+for await (const id of createInterface({ input: process.stdin })) {
   const run = await dure.sagas.start(definition, { id, isRefused: false }, { id });
   const { kind } = await run.outcome();
   report({ outcome: kind, id });
-});
+}

@@ -77,10 +77,10 @@ describe("a process that is frozen while it drives sagas", { timeout: 60_000 }, 
       expect(frozen.lines.some((line) => line.includes("has lost its sagas"))).toBe(false);
       frozen.kill("SIGCONT");
       await frozen.waitForLine("has lost its sagas to others");
-      await holdsFor(
-        async () => JSON.stringify(await journal()) === JSON.stringify(before),
-        { what: "no entry of the thawed process", forMs: 500 },
-      );
+      await holdsFor(async () => JSON.stringify(await journal()) === JSON.stringify(before), {
+        what: "no entry of the thawed process",
+        forMs: 500,
+      });
       const all = { COMPLETED: sagaCount - isUndone, COMPENSATED: isUndone };
       expect(await countSagas(database.pool)).toEqual(all);
       expect(await countWork(database.pool)).toEqual({
