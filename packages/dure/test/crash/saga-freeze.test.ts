@@ -59,6 +59,7 @@ describe("a process that is frozen while it drives sagas", { timeout: 60_000 }, 
     { freezesAt: "after call", hit: 7 },
     { freezesAt: "before dure:saga.record" },
     { freezesAt: "after dure:saga.record" },
+    { freezesAt: "before begin", hit: 3 },
     // Inside a transaction, with its locks.
     { freezesAt: "before dure:saga.record-all" },
     { freezesAt: "before commit" },
