@@ -24,6 +24,7 @@ test.for([
       serverUrl: process.env["DURE_TEST_POSTGRES_URL"] ?? "",
       faults: ["crash", "answer-lost"],
       points: isAll ? "all" : 8,
+      processMsMax: 180_000,
       execArgv: ["--conditions=dure-source"],
       env: {
         SHOP_COURSE: course,

@@ -122,5 +122,5 @@ function postBy({ gatewayUrl: url }: CrashShop, key: string): Omit<ShopCall, "pa
 }
 
 function clientOf({ gatewayUrl }: CrashShop): ShopClient {
-  return createShopClient({ gatewayUrl, patienceMs: 20_000 });
+  return createShopClient({ gatewayUrl, patienceMs: 60_000 });
 }

@@ -7,7 +7,8 @@ type Rows = readonly Readonly<Record<string, unknown>>[];
 
 /** The services that have an outbox. */
 const speakers = ["order", "payment", "inventory", "delivery"] as const;
-const restMsMax = 30_000;
+/** Far more than it takes, for machines that are busy. */
+const restMsMax = 60_000;
 
 /** All that a checkout has left in all services, without ids and times. */
 export async function readEndState(urls: DatabaseUrls): Promise<unknown> {
@@ -25,7 +26,7 @@ export async function readEndState(urls: DatabaseUrls): Promise<unknown> {
  * Waits until there is an order and nothing of it is under way anywhere: no saga, no operation, no held
  * piece, no event that is not told.
  *
- * @throws Error naming what still is after half a minute
+ * @throws Error naming what still is after a minute
  */
 export async function waitForRest(urls: DatabaseUrls): Promise<void> {
   const deadline = performance.now() + restMsMax;

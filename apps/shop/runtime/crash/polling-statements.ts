@@ -10,7 +10,7 @@ export function isPollingStatement(statement: string): boolean {
 const patterns: readonly RegExp[] = [
   /^dure:(?:admin|claim|maintenance|notify)\b/,
   /^dure:outbox\.(?:cursors|due|parked-keys|positions|read)$/,
-  /^dure:(?:parked\.due|inbox\.begin-batch)$/,
+  /^dure:parked\.due$/,
   /^dure:saga\.(?:beat|claim|left-behind|overdue|read-signals|signals)$/,
   /^payment:(?:claim|next-due|step\.claim)$/,
   /^delivery:delivery\.claim$/,

@@ -48,7 +48,7 @@ const definition = defineWork({ participant: openPool(), hit });
 const { dure, logs } = createTestService({
   pool: wrapPool(openPool(), { alone: around, onClient: around }),
   relay: false,
-  sagas: { definitions: [definition], leaseMs: 1_000, pollMs: 20 },
+  sagas: { definitions: [definition], leaseMs: 2_000, pollMs: 20 },
 });
 const push = logs.push.bind(logs);
 logs.push = (...lines) => {
