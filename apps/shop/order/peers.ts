@@ -18,9 +18,11 @@ const particulars: Readonly<Partial<Record<PeerName, Partial<PeerClientOptions>>
 /** Connects to the peers; the stack closes the connections. */
 export function connectPeers(config: ServiceConfig, resources: AsyncDisposableStack): Peers {
   const tokens = createServiceTokens(config.auth, config.name);
+  const { instruments } = config;
   const connect = (peer: PeerName): PeerClient => {
     const baseUrl = config.peers[peer];
-    const client = createPeerClient({ peer, baseUrl, tokens, ...particulars[peer] });
+    const options = { peer, baseUrl, tokens, instruments, ...particulars[peer] };
+    const client = createPeerClient(options);
     resources.defer(() => client.close());
     return client;
   };

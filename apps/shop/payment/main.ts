@@ -25,9 +25,9 @@ export function startPayment(
   options: PaymentOptions = {},
 ): Promise<RunningService> {
   return startService(config, async (resources) => {
-    const { name, databaseUrl: url, poolMax } = config;
+    const { name, databaseUrl: url, poolMax, instruments } = config;
     const logger = createLogger({ service: name, level: config.logLevel });
-    const pool = createDatabasePool({ url, service: name, poolMax, logger });
+    const pool = createDatabasePool({ url, service: name, poolMax, logger, instruments });
     resources.defer(() => pool.end());
     await migrate(pool, new URL("migrations/", import.meta.url));
     const dure = await createMessaging({ config, pool, contracts: shopEvents, logger, resources });
@@ -40,6 +40,7 @@ export function startPayment(
       authenticator: createAuthenticator(config.auth),
       callers: "services",
       readiness: [databaseReadiness(pool)],
+      instruments,
     });
     exposeMessagingMetrics(dure, server.metrics);
     exposeSemaphoreMetrics(dure, server.metrics);

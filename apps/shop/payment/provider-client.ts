@@ -49,6 +49,7 @@ export function createProviderClient(options: ProviderClientOptions): ProviderCl
     retries: 0,
     preset: { ...paymentPreset, breaker: { ...breaker, openMs: breakerOpenMs } },
     connectionsMax,
+    instruments: config.instruments,
   });
 
   async function send(request: ProviderRequest, context: CallContext): Promise<ProviderOutcome> {

@@ -28,6 +28,7 @@ export const errorCodes = [
   "PERMANENT",
   "PERMIT_LOST",
   "PERMIT_TIMED_OUT",
+  "REDIS_UNAVAILABLE",
   "RETRYABLE",
   "SCENARIO_FAILED",
   "SCHEMA_MISSING",
