@@ -84,7 +84,7 @@ const beginOnly = "begin isolation level read committed";
  */
 class BeginningTransaction<Client extends PostgresClient> implements OwnTransaction<Client> {
   /** Why there is no transaction. */
-  failure: unknown;
+  failure: DureError | undefined;
   readonly #client: Client;
   readonly #texts: readonly string[];
   #beginning: Promise<unknown> | undefined;

@@ -1,4 +1,4 @@
-/** What a fenced process writes is taken by no way in, and what it wrote before is there when the fence has committed (S3). */
+/** What a fenced process writes is taken by no way in, and what it wrote before is there when the fence has committed (S6). */
 import type pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { postgresSagaStore } from "../../src/postgres/saga-store.ts";

@@ -1,4 +1,4 @@
-/** Commands by message on a real database: answers that come late, twice, or for what is undone (S6). */
+/** Commands by message on a real database: answers that come late, twice, or for what is undone (S7). */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { event, saga, StepRefusedError } from "../../src/index.ts";
