@@ -116,8 +116,7 @@ class BeginningTransaction<Client extends PostgresClient> implements OwnTransact
   /** Begins, unless it has. */
   begin(): Promise<unknown> {
     this.#beginning ??= this.#client.query(this.beginText).catch((error: unknown) => {
-      this.#fail(error);
-      throw this.failure;
+      throw this.#fail(error);
     });
     return this.#beginning;
   }
@@ -143,8 +142,9 @@ class BeginningTransaction<Client extends PostgresClient> implements OwnTransact
     return this.#client.query(text, params);
   }
 
-  #fail(error: unknown): void {
+  #fail(error: unknown): DureError {
     this.failure = unavailable("the transaction could not begin", error);
+    return this.failure;
   }
 }
 
