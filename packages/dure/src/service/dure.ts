@@ -20,6 +20,8 @@ import { Consumer } from "../inbox/consumer.ts";
 import { Inbox } from "../inbox/inbox.ts";
 import type { PoisonPolicy, ReceivedMessage, Subscriber } from "../inbox/inbox.ts";
 import type { OrderCounts } from "../inbox/order-check.ts";
+import type { FeedParts } from "../outbox/outbox-feed.ts";
+import type { OutboxStore } from "../outbox/outbox-store.ts";
 import { createOutbox } from "../outbox/outbox.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import { Relay } from "../outbox/relay.ts";
@@ -251,6 +253,7 @@ export class Dure<Client = unknown> {
         });
       }
       await store.check();
+      if (this.#settings.relay !== undefined) await store.feed?.check();
       await transport?.check();
     } catch (error) {
       // Nothing has begun: it may be started again, when the schema is there.
@@ -290,18 +293,26 @@ export class Dure<Client = unknown> {
     const { store, transport, service } = this.#options;
     const settings = this.#settings.relay;
     if (transport === undefined || settings === undefined) return Promise.resolve();
-    const relay = new Relay({
-      source: service,
-      outbox: store.outbox,
-      publisher: transport,
-      settings,
-      clock: this.#clock,
-      logger: this.#logger,
-      faults: this.#faults,
-      onPublished: (count) => {
-        this.#published += count;
-      },
-    });
+    const parts = { source: service, clock: this.#clock, logger: this.#logger };
+    const create = (outbox: OutboxStore): Relay =>
+      new Relay({
+        ...parts,
+        outbox,
+        publisher: transport,
+        settings,
+        faults: this.#faults,
+        onPublished: (count) => {
+          this.#published += count;
+        },
+      });
+    if (store.feed !== undefined) {
+      const relay: FeedParts["relay"] = (outbox, owned) => {
+        const fed = create(outbox);
+        return { wake: () => fed.wake(), done: fed.run(owned) };
+      };
+      return store.feed.run({ ...parts, leaseMs: settings.leaseMs, relay }, signal);
+    }
+    const relay = create(store.outbox);
     this.#relay = relay;
     const stopListening = store.news.listen(() => relay.wake());
     return relay.run(signal).finally(stopListening);
@@ -338,7 +349,9 @@ export class Dure<Client = unknown> {
     return consumer.run(signal);
   }
 
+  /** A feed brings the events themselves. */
   #wakeRelays(): void {
+    if (this.#options.store.feed !== undefined) return;
     this.#relay?.wake();
     if (this.#relay?.isAlone !== true) this.#options.store.news.tell();
   }
