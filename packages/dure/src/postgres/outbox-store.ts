@@ -42,10 +42,37 @@ export function postgresOutboxStore(
   { isTableless = false, isFed = false }: OutboxStoreOptions = {},
 ): OutboxStore {
   const sql = outboxSql(schema);
+  const statement = isTableless ? emitStatement : appendStatement;
+  return {
+    append: (tx, source, events) => append(tx, sql, statement(sql, source, events)),
+    appendStatement: (source, events) => inTransaction(statement(sql, source, events), true),
+    ...membership(pool, schema, { sql, isFed }),
+    async cursors(shards) {
+      const { rows } = await pool.query(sql.cursors, [shards]);
+      return rows.map(cursorFromRow);
+    },
+    async writers(shards) {
+      const { rows } = await pool.query(sql.writers, [shards]);
+      return writersFromRows(rows);
+    },
+    async read(requests, limit) {
+      const { rows } = await pool.query(sql.read, [...readColumns(requests), limit]);
+      return rows.map(storedFromRow);
+    },
+    advance: createAdvance(pool, sql),
+    ...parkedEvents(pool, sql),
+  };
+}
+
+/** Who relays, and how the outbox as a whole stands. */
+function membership(
+  pool: PostgresPool,
+  schema: string,
+  { sql, isFed }: { readonly sql: OutboxSql; readonly isFed: boolean },
+): Pick<OutboxStore, "positions" | "heartbeat" | "release"> {
   const claims = postgresClaims(pool, claimsSql(schema));
   let shardCount: number | undefined;
   let needsFeed = false;
-  let advances = 0;
 
   async function positions(): Promise<OutboxPositions> {
     const { rows } = await pool.query(sql.positions);
@@ -60,10 +87,8 @@ export function postgresOutboxStore(
     };
   }
 
-  const statement = isTableless ? emitStatement : appendStatement;
   return {
-    append: (tx, source, events) => append(tx, sql, statement(sql, source, events)),
-    appendStatement: (source, events) => inTransaction(statement(sql, source, events), true),
+    positions,
     async heartbeat({ id, leaseMs, isJoining }) {
       // Before each life, and in each once it is known: such a relay must not hold shards.
       if (shardCount === undefined || isJoining) shardCount = (await positions()).last.length;
@@ -72,34 +97,24 @@ export function postgresOutboxStore(
       return held?.map(({ slot, epoch, isSurplus }) => ({ shard: slot, epoch, isSurplus }));
     },
     release: ({ id, shards, isLeaving }) => claims.release({ scope, id, slots: shards, isLeaving }),
-    async cursors(shards) {
-      const { rows } = await pool.query(sql.cursors, [shards]);
-      return rows.map(cursorFromRow);
-    },
-    positions,
-    async writers(shards) {
-      const { rows } = await pool.query(sql.writers, [shards]);
-      return writersFromRows(rows);
-    },
-    async read(requests, limit) {
-      const { rows } = await pool.query(sql.read, [...readColumns(requests), limit]);
-      return rows.map(storedFromRow);
-    },
-    async advance(member, moved, settlement) {
-      const { rows } = await pool.query(sql.advance, [
-        scope,
-        ...memberColumns(member),
-        ...advanceColumns(moved),
-        ...settlementColumns(settlement),
-      ]);
-      advances += moved.length;
-      if (advances >= advancesPerPrune) {
-        advances = 0;
-        await pool.query(sql.prune);
-      }
-      return (rows[0]?.["fenced"] ?? []) as readonly number[];
-    },
-    ...parkedEvents(pool, sql),
+  };
+}
+
+function createAdvance(pool: PostgresPool, sql: OutboxSql): OutboxStore["advance"] {
+  let advances = 0;
+  return async (member, moved, settlement) => {
+    const { rows } = await pool.query(sql.advance, [
+      scope,
+      ...memberColumns(member),
+      ...advanceColumns(moved),
+      ...settlementColumns(settlement),
+    ]);
+    advances += moved.length;
+    if (advances >= advancesPerPrune) {
+      advances = 0;
+      await pool.query(sql.prune);
+    }
+    return (rows[0]?.["fenced"] ?? []) as readonly number[];
   };
 }
 

@@ -24,7 +24,7 @@ import { outboxNews } from "./relay-admin-store.ts";
 import { postgresSagaStore } from "./saga-store.ts";
 import { postgresTransactionStore } from "./transaction-store.ts";
 import { walFeed } from "./wal-feed.ts";
-import type { WalOptions } from "./wal-feed.ts";
+import type { WalOptions } from "./wal-options.ts";
 
 /** What {@link postgresStore} takes. */
 export interface PostgresStoreOptions<Client extends PostgresClient> {

@@ -5,8 +5,7 @@ import type { Clock } from "../core/clock.ts";
 import { DureError, describeError } from "../core/errors.ts";
 import { newId } from "../core/id.ts";
 import { createTrouble } from "../core/trouble.ts";
-import { FedOutbox } from "../outbox/fed-outbox.ts";
-import type { FedRelay, FeedParts, OutboxFeed } from "../outbox/outbox-feed.ts";
+import type { FeedParts, OutboxFeed } from "../outbox/outbox-feed.ts";
 import type { OutboxStore } from "../outbox/outbox-store.ts";
 import { postgresClaims } from "./claims.ts";
 import type { Claims } from "./claims.ts";
@@ -16,29 +15,8 @@ import type { PostgresPool } from "./pool.ts";
 import { sqlStateOf, translateSqlError } from "./sqlstate.ts";
 import { walSql } from "./wal-sql.ts";
 import type { WalSql } from "./wal-sql.ts";
-import { logPosition, WalStream } from "./wal-stream.ts";
-import type { PgoutputDecoder, PgoutputOptions, ReplicationClient } from "./wal-stream.ts";
-
-/** Relaying by the write-ahead log: what `postgresStore` takes as `wal`. */
-export interface WalOptions {
-  /**
-   * Makes a client of `pg` for replication, not yet connected: `new pg.Client({ …, replication: "database" })`.
-   * It goes to the server directly, past any pooler, as a role with the attribute `replication`. Each is
-   * ended here.
-   */
-  readonly connect: () => ReplicationClient;
-  /** Makes a decoder: `(options) => new PgoutputPlugin(options)` of the package `pg-logical-replication`. */
-  readonly decoder: (options: PgoutputOptions) => PgoutputDecoder;
-  /**
-   * Events stand in the log alone and in no table: nothing to retain, to look at or to publish again, and a
-   * lost slot loses those that were not published. @defaultValue false
-   */
-  readonly tableless?: boolean;
-  /** Events that may have come and are not published and recorded; then the log is read no further. @defaultValue 20000 */
-  readonly eventsMax?: number;
-  /** From so many bytes of log that the server keeps for us a warning is logged. @defaultValue 1 GiB */
-  readonly lagBytesMax?: number;
-}
+import type { WalOptions } from "./wal-options.ts";
+import { WalReading } from "./wal-reading.ts";
 
 /** What the feed is made of. */
 interface WalFeedParts {
@@ -61,11 +39,6 @@ export function walFeed(pool: PostgresPool, schema: string, options: WalOptions)
 
 /** The claims' scope of the one slot. */
 const scope = "wal";
-/** How long a look waits for the log to come as far as it reached when the look began. */
-const reachMsMax = 20;
-/** A log that was not written out for so long is written out by a commit of our own. */
-const flushAfterMs = 250;
-const acknowledgeEveryMs = 1_000;
 
 /**
  * The feed of committed events by logical replication. One process of the service reads the slot: the one that
@@ -135,9 +108,9 @@ class WalFeed implements OutboxFeed {
 
   /** Reads and relays until the signal aborts, the claim is lost or the stream ends. */
   async #hold(parts: FeedParts, signal: AbortSignal, onAlive: () => void): Promise<void> {
-    const slot = await this.#prepare(parts);
+    const names = await this.#prepare(parts);
     const over = new AbortController();
-    const reading = new WalReading({ ...this.#parts, sql: this.#sql, feed: parts, slot });
+    const reading = new WalReading({ ...this.#parts, sql: this.#sql, feed: parts, ...names });
     try {
       await reading.open(AbortSignal.any([signal, over.signal]));
       const alerts = createAlerts(parts.logger);
@@ -196,11 +169,16 @@ class WalFeed implements OutboxFeed {
    * Slot and publication stand, nobody else reads, and events may be written as they are to be.
    * @throws WAL_SLOT_LOST when events stood in the lost log alone: an operator has to see it
    */
-  async #prepare({ logger, source, clock, leaseMs }: FeedParts): Promise<string> {
+  async #prepare({
+    logger,
+    source,
+    clock,
+    leaseMs,
+  }: FeedParts): Promise<{ readonly slot: string; readonly publication: string }> {
     const { pool, options } = this.#parts;
     await this.check();
     await this.#ask(this.#sql.publish);
-    const { slot: name, tableless } = await this.#settings();
+    const { slot: name, publication, tableless } = await this.#settings();
     const slot = await this.#slot();
     const isGone = slot === undefined || slot["wal_status"] === "lost";
     if (tableless === "lost" || (isGone && tableless === "on")) {
@@ -220,7 +198,7 @@ class WalFeed implements OutboxFeed {
     if (options.tableless === true && tableless === "off") {
       await this.#ask(this.#sql.setTableless, ["on"]);
     }
-    return String(name);
+    return { slot: String(name), publication: String(publication) };
   }
 
   /** Who reads the slot still has lost the claim: frozen, or behind a broken network. */
@@ -257,131 +235,6 @@ class WalFeed implements OutboxFeed {
         { cause: error },
       );
     }
-  }
-}
-
-/** One reading of the slot, and the relay that lives on it. */
-class WalReading {
-  readonly #parts: WalFeedParts & {
-    readonly sql: WalSql;
-    readonly feed: FeedParts;
-    readonly slot: string;
-  };
-  readonly #outbox: FedOutbox;
-  #stream: WalStream | undefined;
-  #relay: FedRelay | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #acknowledged = 0n;
-  #progress: AbortController = new AbortController();
-  /** Since when the log has been unwritten behind the place that a look waits for. */
-  #waitingSince: number | undefined;
-
-  constructor(parts: WalReading["#parts"]) {
-    this.#parts = parts;
-    this.#outbox = new FedOutbox({
-      store: parts.store,
-      logEnd: () => this.#logEnd(),
-      reach: (position) => this.#reach(position),
-      onSettled: () => this.#settled(),
-    });
-  }
-
-  get ended(): Promise<never> {
-    if (this.#stream === undefined) throw new Error("not open");
-    return this.#stream.ended;
-  }
-
-  async open(signal: AbortSignal): Promise<void> {
-    const { options, slot, feed, pool, sql } = this.#parts;
-    const { rows } = await pool.query(sql.settings);
-    const publication = String(rows[0]?.["publication"]);
-    const stream = await WalStream.open({
-      client: options.connect(),
-      decoder: options.decoder({
-        protoVersion: 1,
-        publicationNames: [publication],
-        messages: true,
-      }),
-      slot,
-      listener: {
-        begin: () => this.#outbox.begin(),
-        event: (stored) => this.#event(stored),
-        commit: (end) => this.#advanced(() => this.#outbox.end(end), true),
-        idle: (position) => this.#advanced(() => this.#outbox.idle(position), false),
-      },
-    });
-    this.#stream = stream;
-    this.#timer = setInterval(() => this.#acknowledge(true), acknowledgeEveryMs);
-    this.#relay = feed.relay(this.#outbox.store, signal);
-    this.#relay.wake();
-  }
-
-  #event(stored: Parameters<FedOutbox["add"]>[0]): void {
-    const { eventsMax = 20_000 } = this.#parts.options;
-    this.#outbox.add(stored);
-    const stream = this.#stream;
-    if (stream?.isPaused === false && this.#outbox.size >= eventsMax) {
-      stream.pause();
-      // Events of a transaction that is not told to its end are committed all the same.
-      this.#relay?.wake();
-    }
-  }
-
-  #advanced(tell: () => void, hasNews: boolean): void {
-    tell();
-    this.#progress.abort();
-    if (hasNews) this.#relay?.wake();
-    else this.#acknowledge(false);
-  }
-
-  /** The relay has recorded something. */
-  #settled(): void {
-    const { eventsMax = 20_000 } = this.#parts.options;
-    if (this.#stream?.isPaused === true && this.#outbox.size < eventsMax / 2) this.#stream.resume();
-    this.#acknowledge(false);
-  }
-
-  /** `isSignOfLife`: also where there is nothing new to say. */
-  #acknowledge(isSignOfLife: boolean): void {
-    const { acknowledged } = this.#outbox;
-    if (acknowledged === 0n || (!isSignOfLife && acknowledged === this.#acknowledged)) return;
-    this.#acknowledged = acknowledged;
-    this.#stream?.acknowledge(acknowledged);
-  }
-
-  async #logEnd(): Promise<bigint> {
-    const { pool, sql } = this.#parts;
-    const { rows } = await pool.query(sql.logEnd);
-    const end = logPosition(String(rows[0]?.["lsn"]));
-    const intoPage = end % BigInt(Number(rows[0]?.["block_size"]));
-    // A place right behind a page's header: what was written last ended before the page.
-    return intoPage === 24n || intoPage === 40n ? end - intoPage : end;
-  }
-
-  async #reach(position: bigint): Promise<bigint> {
-    const { feed, pool, sql } = this.#parts;
-    const { clock } = feed;
-    const until = clock.monotonic() + reachMsMax;
-    while (this.#outbox.received < position && clock.monotonic() < until) {
-      this.#progress = new AbortController();
-      this.#stream?.acknowledge(this.#acknowledged, { isAsking: true });
-      await clock.sleep(until - clock.monotonic(), this.#progress.signal);
-    }
-    const { received } = this.#outbox;
-    if (received >= position) this.#waitingSince = undefined;
-    else this.#waitingSince ??= clock.monotonic();
-    if (this.#waitingSince !== undefined && clock.monotonic() - this.#waitingSince > flushAfterMs) {
-      this.#waitingSince = undefined;
-      await pool.query(sql.flushLog);
-    }
-    return received;
-  }
-
-  async close(): Promise<void> {
-    await this.#relay?.done;
-    clearInterval(this.#timer);
-    this.#acknowledge(true);
-    await this.#stream?.close();
   }
 }
 
