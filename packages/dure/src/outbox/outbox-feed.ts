@@ -26,8 +26,8 @@ export interface FeedParts {
  * holds the feed and relays; the others of the service stand by and take over when its lease has run out.
  */
 export interface OutboxFeed {
-  /** Rejects with what is wrong with the server's settings or rights. */
-  check(): Promise<void>;
+  /** Resolves when whatever is committed from now on will come; rejects with what is wrong with the server's settings or rights. */
+  prepare(): Promise<void>;
   /** Relays what the feed brings whenever this process holds it, until the signal aborts. Never rejects. */
   run(parts: FeedParts, signal: AbortSignal): Promise<void>;
 }

@@ -12,7 +12,8 @@ import type { Claims } from "./claims.ts";
 import { claimsSql } from "./claims-sql.ts";
 import { postgresOutboxStore } from "./outbox-store.ts";
 import type { PostgresPool } from "./pool.ts";
-import { sqlStateOf, translateSqlError } from "./sqlstate.ts";
+import { walSlot } from "./wal-slot.ts";
+import type { WalSettings, WalSlot } from "./wal-slot.ts";
 import { walSql } from "./wal-sql.ts";
 import type { WalSql } from "./wal-sql.ts";
 import type { WalOptions } from "./wal-options.ts";
@@ -48,22 +49,19 @@ const scope = "wal";
 class WalFeed implements OutboxFeed {
   readonly #parts: WalFeedParts;
   readonly #sql: WalSql;
+  readonly #slot: WalSlot;
   readonly #claims: Claims;
   #memberId = "";
 
   constructor(parts: WalFeedParts) {
     this.#parts = parts;
     this.#sql = walSql(parts.schema);
+    this.#slot = walSlot(parts.pool, this.#sql);
     this.#claims = postgresClaims(parts.pool, claimsSql(parts.schema));
   }
 
-  async check(): Promise<void> {
-    const { wal_level: level } = await this.#settings();
-    if (level === "logical") return;
-    throw new DureError(
-      "WAL_UNAVAILABLE",
-      `the server's wal_level is "${String(level)}": set wal_level = logical in its configuration and restart it, or leave out postgresStore({ wal })`,
-    );
+  async prepare(): Promise<void> {
+    await this.#settle(undefined);
   }
 
   async run(parts: FeedParts, signal: AbortSignal): Promise<void> {
@@ -108,7 +106,7 @@ class WalFeed implements OutboxFeed {
 
   /** Reads and relays until the signal aborts, the claim is lost or the stream ends. */
   async #hold(parts: FeedParts, signal: AbortSignal, onAlive: () => void): Promise<void> {
-    const names = await this.#prepare(parts);
+    const names = await this.#takeOver(parts);
     const over = new AbortController();
     const reading = new WalReading({ ...this.#parts, sql: this.#sql, feed: parts, ...names });
     try {
@@ -150,90 +148,66 @@ class WalFeed implements OutboxFeed {
 
   async #watchSlot(source: string, alerts: Alerts): Promise<void> {
     const { lagBytesMax = 1_073_741_824 } = this.#parts.options;
-    const slot = await this.#slot();
-    const lagBytes = Number(slot?.["lag_bytes"] ?? 0);
-    const facts = { source, lagBytes, walStatus: String(slot?.["wal_status"]) };
+    const state = await this.#slot.state();
+    const { lagBytes = 0, walStatus } = state ?? {};
+    const facts = { source, lagBytes, walStatus };
     alerts.warnWhile(
       lagBytes > lagBytesMax,
       "the relay is behind the write-ahead log: the server keeps it on its disk until the events are published",
       facts,
     );
     alerts.errorWhile(
-      slot?.["wal_status"] === "unreserved",
+      walStatus === "unreserved",
       "the server is about to drop the write-ahead log that the relay has not read (max_slot_wal_keep_size)",
       facts,
     );
   }
 
-  /**
-   * Slot and publication stand, nobody else reads, and events may be written as they are to be.
-   * @throws WAL_SLOT_LOST when events stood in the lost log alone: an operator has to see it
-   */
-  async #prepare({
-    logger,
-    source,
-    clock,
-    leaseMs,
-  }: FeedParts): Promise<{ readonly slot: string; readonly publication: string }> {
-    const { pool, options } = this.#parts;
-    await this.check();
-    await this.#ask(this.#sql.publish);
-    const { slot: name, publication, tableless } = await this.#settings();
-    const slot = await this.#slot();
-    const isGone = slot === undefined || slot["wal_status"] === "lost";
-    if (tableless === "lost" || (isGone && tableless === "on")) {
-      await pool.query(this.#sql.setTableless, ["lost"]);
-      throw slotLost(String(name));
-    }
-    if (isGone && slot !== undefined) {
+  /** As {@link WalFeed.prepare}, and nobody else reads. */
+  async #takeOver({ logger, source, clock, leaseMs }: FeedParts): Promise<WalSettings> {
+    const names = await this.#settle(() =>
       logger.error(
         "WAL_SLOT_LOST: the server has dropped the log that the relay had not read. Nothing is lost: the events stand in the table and are read there",
-        { source, slot: String(name) },
-      );
-      await this.#endHolder(clock, leaseMs);
-      await pool.query(this.#sql.dropSlot);
+        { source },
+      ),
+    );
+    await this.#endReader(clock, leaseMs);
+    return names;
+  }
+
+  /**
+   * Slot and publication stand, and events may be written as they are to be. In this order: an event that stands
+   * in the log alone needs a slot that keeps the log.
+   * @throws WAL_SLOT_LOST when events stood in the lost log alone: an operator has to see it
+   */
+  async #settle(onReplaced: (() => void) | undefined): Promise<WalSettings> {
+    const slot = this.#slot;
+    const settings = await slot.settings();
+    const { tableless } = settings;
+    await slot.publish();
+    const state = await slot.state();
+    const isLost = state?.walStatus === "lost";
+    const isGone = state === undefined || isLost;
+    if (tableless === "lost" || (isGone && tableless === "on")) {
+      await slot.setTableless("lost");
+      throw slotLost(settings.slot);
     }
-    if (isGone) await this.#ask(this.#sql.createSlot);
-    else await this.#endHolder(clock, leaseMs);
-    if (options.tableless === true && tableless === "off") {
-      await this.#ask(this.#sql.setTableless, ["on"]);
+    if (isLost) {
+      onReplaced?.();
+      await slot.drop();
     }
-    return { slot: String(name), publication: String(publication) };
+    if (isGone) await slot.create();
+    if (this.#parts.options.tableless === true && tableless === "off")
+      await slot.setTableless("on");
+    return settings;
   }
 
   /** Who reads the slot still has lost the claim: frozen, or behind a broken network. */
-  async #endHolder(clock: Clock, waitMs: number): Promise<void> {
+  async #endReader(clock: Clock, waitMs: number): Promise<void> {
     const until = clock.monotonic() + waitMs;
-    while (typeof (await this.#slot())?.["active_pid"] === "number" && clock.monotonic() < until) {
-      await this.#parts.pool.query(this.#sql.endHolder);
+    while ((await this.#slot.state())?.isRead === true && clock.monotonic() < until) {
+      await this.#slot.endReader();
       await clock.sleep(20);
-    }
-  }
-
-  async #slot(): Promise<Readonly<Record<string, unknown>> | undefined> {
-    const { rows } = await this.#parts.pool.query(this.#sql.slot);
-    return rows[0];
-  }
-
-  async #settings(): Promise<Readonly<Record<string, unknown>>> {
-    const { rows } = await this.#parts.pool.query(this.#sql.settings).catch((error: unknown) => {
-      throw translateSqlError(error);
-    });
-    return rows[0] ?? {};
-  }
-
-  async #ask(text: string, params?: readonly unknown[]): Promise<void> {
-    try {
-      await this.#parts.pool.query(text, params);
-    } catch (error) {
-      // insufficient_privilege; and what says that the server is not set up for replication.
-      if (!["42501", "55000", "53400"].includes(sqlStateOf(error) ?? ""))
-        throw translateSqlError(error);
-      throw new DureError(
-        "WAL_UNAVAILABLE",
-        `${describeError(error)}: relaying by the log needs a role that owns the library's tables, may create in the database, and has the attribute replication; and a free place below max_replication_slots`,
-        { cause: error },
-      );
     }
   }
 }

@@ -5,7 +5,7 @@ export interface WalSql {
   readonly slot: string;
   readonly createSlot: string;
   readonly dropSlot: string;
-  readonly endHolder: string;
+  readonly endReader: string;
   readonly setTableless: string;
   readonly logEnd: string;
   readonly flushLog: string;
@@ -26,7 +26,7 @@ export function walSql(schema: string): WalSql {
       select pg_create_logical_replication_slot(${schema}.outbox_wal_slot(), 'pgoutput')`,
     dropSlot: `/* dure:wal.drop-slot */
       select pg_drop_replication_slot(slot_name) from ${schema}.outbox_wal where active_pid is null`,
-    endHolder: `/* dure:wal.end-holder */
+    endReader: `/* dure:wal.end-reader */
       select pg_terminate_backend(active_pid) from ${schema}.outbox_wal where active_pid is not null`,
     setTableless: `/* dure:wal.set-tableless */ select ${schema}.outbox_set_tableless($1) as before`,
     logEnd: `/* dure:wal.log-end */

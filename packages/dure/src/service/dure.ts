@@ -20,11 +20,9 @@ import { Consumer } from "../inbox/consumer.ts";
 import { Inbox } from "../inbox/inbox.ts";
 import type { PoisonPolicy, ReceivedMessage, Subscriber } from "../inbox/inbox.ts";
 import type { OrderCounts } from "../inbox/order-check.ts";
-import type { FeedParts } from "../outbox/outbox-feed.ts";
-import type { OutboxStore } from "../outbox/outbox-store.ts";
 import { createOutbox } from "../outbox/outbox.ts";
 import type { Outbox } from "../outbox/outbox.ts";
-import { Relay } from "../outbox/relay.ts";
+import type { Relay } from "../outbox/relay.ts";
 import type { SagaEngine } from "../saga/saga-engine.ts";
 import type { Sagas } from "../saga/sagas.ts";
 import { watchBacklog } from "./backlog-watch.ts";
@@ -33,6 +31,7 @@ import { wireFlows } from "./flow-wiring.ts";
 import { runMaintenance } from "./maintenance-loop.ts";
 import { readOptions } from "./service-options.ts";
 import type { DureOptions, DureSettings } from "./service-options.ts";
+import { startRelay } from "./relay-wiring.ts";
 import { wireSagas } from "./saga-wiring.ts";
 import { runInTransaction } from "./service-transaction.ts";
 import type { TransactionParts } from "./service-transaction.ts";
@@ -253,7 +252,7 @@ export class Dure<Client = unknown> {
         });
       }
       await store.check();
-      if (this.#settings.relay !== undefined) await store.feed?.check();
+      if (this.#settings.relay !== undefined) await store.feed?.prepare();
       await transport?.check();
     } catch (error) {
       // Nothing has begun: it may be started again, when the schema is there.
@@ -293,29 +292,23 @@ export class Dure<Client = unknown> {
     const { store, transport, service } = this.#options;
     const settings = this.#settings.relay;
     if (transport === undefined || settings === undefined) return Promise.resolve();
-    const parts = { source: service, clock: this.#clock, logger: this.#logger };
-    const create = (outbox: OutboxStore): Relay =>
-      new Relay({
-        ...parts,
-        outbox,
+    const { relay, done } = startRelay(
+      {
+        source: service,
+        store,
         publisher: transport,
         settings,
+        clock: this.#clock,
+        logger: this.#logger,
         faults: this.#faults,
         onPublished: (count) => {
           this.#published += count;
         },
-      });
-    if (store.feed !== undefined) {
-      const relay: FeedParts["relay"] = (outbox, owned) => {
-        const fed = create(outbox);
-        return { wake: () => fed.wake(), done: fed.run(owned) };
-      };
-      return store.feed.run({ ...parts, leaseMs: settings.leaseMs, relay }, signal);
-    }
-    const relay = create(store.outbox);
+      },
+      signal,
+    );
     this.#relay = relay;
-    const stopListening = store.news.listen(() => relay.wake());
-    return relay.run(signal).finally(stopListening);
+    return done;
   }
 
   #startConsumer(group: Group, signal: AbortSignal): Promise<void> {
