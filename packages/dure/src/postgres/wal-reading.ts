@@ -122,7 +122,7 @@ export class WalReading {
     while (this.#outbox.received < position && clock.monotonic() < until) {
       this.#progress = new AbortController();
       this.#stream?.acknowledge(this.#acknowledged, { isAsking: true });
-      await clock.sleep(until - clock.monotonic(), this.#progress.signal);
+      await clock.sleep(Math.max(1, until - clock.monotonic()), this.#progress.signal);
     }
     const { received } = this.#outbox;
     if (received >= position) this.#waitingSince = undefined;

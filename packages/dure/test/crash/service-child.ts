@@ -3,6 +3,7 @@ import { writeSync } from "node:fs";
 import pg from "pg";
 import { event, type FaultPoint, type Transport } from "../../src/index.ts";
 import type { EventLog } from "../../src/postgres/index.ts";
+import { walOf, type WalKind } from "../integration/disturbances.ts";
 import {
   createTestService,
   handleInto,
@@ -16,6 +17,8 @@ import { type Around, wrapPool } from "../support/wrap-pool.ts";
 export interface ChildPlan {
   readonly url: string;
   readonly relays?: boolean;
+  /** Its relay reads the write-ahead log. */
+  readonly wal?: WalKind | undefined;
   /** Of its relay. @defaultValue 5 */
   readonly batchSizeMax?: number;
   readonly handles?: boolean;
@@ -92,6 +95,7 @@ const { dure, logs } = createTestService({
       ? { leaseMs: 1_000, pollMsMax: 50, batchSizeMax: plan.batchSizeMax ?? 5 }
       : false,
   consumer: { pollMsMax: 50, batchSizeMax: 4 },
+  wal: walOf(plan.wal, plan.url),
   ...(plan.idleInTransactionMsMax !== undefined && {
     idleInTransactionMsMax: plan.idleInTransactionMsMax,
   }),

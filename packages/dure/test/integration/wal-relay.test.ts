@@ -1,11 +1,10 @@
 /** The relay by the write-ahead log keeps the laws of the relay that looks into the table (O1 to O3, O6), with and without a table. */
-import pg from "pg";
-import { PgoutputPlugin } from "pg-logical-replication";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Transport } from "../../src/index.ts";
 import type { EventLog, WalOptions } from "../../src/postgres/index.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { waitFor } from "../support/wait-for.ts";
+import { dropWalSlot, walOptions } from "../support/wal-options.ts";
 import {
   createHandledDatabase,
   createTestService,
@@ -30,14 +29,7 @@ afterEach(async () => {
   await database[Symbol.asyncDispose]();
 });
 
-function wal(more: Partial<WalOptions> = {}): WalOptions {
-  return {
-    connect: () =>
-      new pg.Client({ connectionString: database.url, replication: "database" } as pg.ClientConfig),
-    decoder: (options) => new PgoutputPlugin(options),
-    ...more,
-  };
-}
+const wal = (more?: Partial<WalOptions>) => walOptions(database.url, more);
 
 async function start(
   options: Partial<TestServiceOptions> = {},
@@ -50,17 +42,7 @@ async function start(
   return service;
 }
 
-async function dropSlot(): Promise<void> {
-  const ended = async () => {
-    await database.pool.query(
-      `select pg_terminate_backend(active_pid) from dure.outbox_wal where active_pid is not null;
-       select pg_drop_replication_slot(slot_name) from dure.outbox_wal where active_pid is null`,
-    );
-    const { rows } = await database.pool.query("select 1 from dure.outbox_wal");
-    return rows.length === 0;
-  };
-  await waitFor(ended, { what: "the slot's end" });
-}
+const dropSlot = () => dropWalSlot(database.pool);
 
 const keys = Array.from({ length: 12 }, (_, index) => `key-${index}`);
 
@@ -237,8 +219,8 @@ describe("events in the log alone", () => {
       () =>
         again.logs.some(
           ({ facts }) =>
-            String(facts?.error).includes("RELAY_NEEDS_WAL") ||
-            String(facts?.error).includes("write-ahead log alone"),
+            String(facts?.["error"]).includes("RELAY_NEEDS_WAL") ||
+            String(facts?.["error"]).includes("write-ahead log alone"),
         ),
       {
         what: "the refusal",
