@@ -60,6 +60,7 @@ export class WalReading {
         messages: true,
       }),
       slot,
+      clock: feed.clock,
       listener: {
         begin: () => this.#outbox.begin(),
         event: (stored) => this.#event(stored),

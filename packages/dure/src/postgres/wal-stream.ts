@@ -1,3 +1,4 @@
+import type { Clock } from "../core/clock.ts";
 import { DureError } from "../core/errors.ts";
 import type { StoredMessage } from "../outbox/outbox-store.ts";
 import { messageFromRow } from "./message-row.ts";
@@ -58,13 +59,15 @@ export class WalStream {
   /** Rejects when the stream has ended, with why. */
   readonly ended: Promise<never>;
   readonly #client: ReplicationClient;
+  readonly #clock: Clock;
   readonly #connection: CopyBothConnection;
   readonly #end: (error: unknown) => void;
   #isPaused = false;
   #isOpen = true;
 
-  private constructor(client: ReplicationClient) {
+  private constructor(client: ReplicationClient, clock: Clock) {
     this.#client = client;
+    this.#clock = clock;
     this.#connection = connectionOf(client);
     const { promise, reject } = Promise.withResolvers<never>();
     promise.catch(() => {});
@@ -84,9 +87,10 @@ export class WalStream {
     readonly decoder: PgoutputDecoder;
     readonly slot: string;
     readonly listener: WalListener;
+    readonly clock: Clock;
   }): Promise<WalStream> {
-    const { client, decoder, slot, listener } = parts;
-    const stream = new WalStream(client);
+    const { client, decoder, slot, listener, clock } = parts;
+    const stream = new WalStream(client, clock);
     client.on("error", stream.#end);
     const timer = setTimeout(() => {
       stream.#end(new Error(`no replication within ${openMsMax} ms`));
@@ -151,7 +155,7 @@ export class WalStream {
     status.write("r", 0, "latin1");
     for (const offset of [1, 9, 17]) status.writeBigUInt64BE(position, offset);
     // Microseconds since 2000-01-01, for the server's views.
-    status.writeBigInt64BE(BigInt(Date.now() - 946_684_800_000) * 1_000n, 25);
+    status.writeBigInt64BE(BigInt(this.#clock.now() - 946_684_800_000) * 1_000n, 25);
     status[33] = options?.isAsking === true ? 1 : 0;
     this.#connection.sendCopyFromChunk(status);
   }

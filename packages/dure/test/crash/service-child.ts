@@ -3,7 +3,6 @@ import { writeSync } from "node:fs";
 import pg from "pg";
 import { event, type FaultPoint, type Transport } from "../../src/index.ts";
 import type { EventLog } from "../../src/postgres/index.ts";
-import { walOf, type WalKind } from "../integration/disturbances.ts";
 import {
   createTestService,
   handleInto,
@@ -11,6 +10,7 @@ import {
   stepSchema,
   stepTaken,
 } from "../integration/service-fixture.ts";
+import { walOf, type WalKind } from "../support/wal-options.ts";
 import { type Around, wrapPool } from "../support/wrap-pool.ts";
 
 /** What the child does. */

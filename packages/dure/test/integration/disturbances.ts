@@ -1,9 +1,8 @@
 /** What happens to a service's relays and sessions while the stress run writes: they come, go, freeze and are killed. */
 import { setTimeout as delay } from "node:timers/promises";
 import type pg from "pg";
-import type { WalOptions } from "../../src/postgres/index.ts";
 import type { ChildPlan } from "../crash/service-child.ts";
-import { walOptions } from "../support/wal-options.ts";
+import { walOf, type WalKind } from "../support/wal-options.ts";
 import { hasField, spawnChild, type SpawnedChild } from "../support/spawn-child.ts";
 import { randomFrom } from "./hostile-writers.ts";
 import { createTestService, type TestService } from "./service-fixture.ts";
@@ -29,13 +28,6 @@ export interface DisturbanceCounts {
 }
 
 const leaseMs = 1_000;
-
-/** What a relay finds in the write-ahead log. */
-export type WalKind = "rows" | "messages";
-
-export function walOf(kind: WalKind | undefined, url: string): WalOptions | undefined {
-  return kind && walOptions(url, { tableless: kind === "messages" });
-}
 
 /** Disturbs until it is told to stop. The relays that are there then go on until it is disposed of. */
 export class Disturbances {

@@ -63,7 +63,7 @@ for (const tableless of [false, true]) {
       ).rejects.toThrow("division by zero");
       const rows = await waitForHandled(database.pool, 600);
       expect(disorderedKeys(rows)).toEqual([]);
-      const { rows: kept } = await database.pool.query(
+      const { rows: kept } = await database.pool.query<{ n: number }>(
         "select count(*)::int as n from dure.outbox_message",
       );
       expect(kept[0]?.n).toBe(tableless ? 0 : 600);
@@ -87,19 +87,21 @@ for (const tableless of [false, true]) {
     it("lets the log go only up to what the broker has acknowledged", async () => {
       const broken = await start({ wal: own(), wrap: (log) => unreachable(log) });
       await emitSteps(broken.dure, "held", { to: 3 });
-      const { rows: end } = await database.pool.query("select pg_current_wal_flush_lsn() as lsn");
+      const { rows: end } = await database.pool.query<{ lsn: string }>(
+        "select pg_current_wal_flush_lsn() as lsn",
+      );
       await waitFor(
         () => broken.logs.some(({ message }) => message.includes("could not publish")),
         {
           what: "a refusal of the broker",
         },
       );
-      expect(await isAcknowledged(end[0]?.lsn)).toBe(false);
+      expect(await isAcknowledged(end[0]?.lsn ?? "")).toBe(false);
       await broken.stop();
-      expect(await isAcknowledged(end[0]?.lsn)).toBe(false);
+      expect(await isAcknowledged(end[0]?.lsn ?? "")).toBe(false);
       await start({ wal: own() }, true);
       expect(disorderedKeys(await waitForHandled(database.pool, 3))).toEqual([]);
-      await waitFor(() => isAcknowledged(end[0]?.lsn), { what: "the acknowledgement" });
+      await waitFor(() => isAcknowledged(end[0]?.lsn ?? ""), { what: "the acknowledgement" });
     });
 
     it("waits for a writer that is late, stalls nobody, and closes the gaps of those that rolled back", async () => {
@@ -143,7 +145,7 @@ const endReader = () =>
   database.pool.query("select pg_terminate_backend(active_pid) from dure.outbox_wal");
 
 const isAcknowledged = async (position: string): Promise<boolean> => {
-  const { rows } = await database.pool.query(
+  const { rows } = await database.pool.query<{ is_past: boolean }>(
     "select confirmed_flush_lsn >= $1::pg_lsn as is_past from dure.outbox_wal",
     [position],
   );
@@ -152,11 +154,11 @@ const isAcknowledged = async (position: string): Promise<boolean> => {
 
 /** Shards in which a position is missing among those that are done. */
 async function openShards(): Promise<number> {
-  const { rows } = await database.pool.query(`
+  const { rows } = await database.pool.query<{ open: number }>(`
     select count(*)::int as open from (
       select distinct on (shard) done from dure.outbox_cursor order by shard, epoch desc, n desc
     ) newest where done <> '{}'`);
-  return rows[0]?.open;
+  return rows[0]?.open ?? 0;
 }
 
 const unreachable = (log: EventLog): Transport => ({

@@ -19,7 +19,6 @@ export async function setup(): Promise<() => Promise<void>> {
     settings: {
       fsync: "off",
       full_page_writes: "off",
-      wal_level: "logical",
       max_replication_slots: 32,
       max_wal_senders: 32,
     },

@@ -14,6 +14,14 @@ export function walOptions(url: string, more: Partial<WalOptions> = {}): WalOpti
   };
 }
 
+/** What a relay finds in the write-ahead log. */
+export type WalKind = "rows" | "messages";
+
+/** {@link walOptions} by kind. */
+export function walOf(kind: WalKind | undefined, url: string): WalOptions | undefined {
+  return kind && walOptions(url, { tableless: kind === "messages" });
+}
+
 /** Ends the slot of a database's outbox, and whoever reads it. */
 export async function dropWalSlot(pool: pg.Pool): Promise<void> {
   const isGone = async () => {
