@@ -35,6 +35,7 @@ export type {
   DeadLetterSide,
   PendingEvent,
   RebasedShard,
+  RelayResync,
   RelayPause,
   RelayShard,
   RelayStatus,

@@ -29,6 +29,7 @@ export const errorCodes = [
   "PERMIT_LOST",
   "PERMIT_TIMED_OUT",
   "REDIS_UNAVAILABLE",
+  "RELAY_NEEDS_WAL",
   "RETRYABLE",
   "SCENARIO_FAILED",
   "SCHEMA_MISSING",
@@ -44,10 +45,13 @@ export const errorCodes = [
   "STEP_RESULT_INVALID",
   "STEP_TIMED_OUT",
   "STOPPED",
+  "TABLELESS_OFF",
   "TOO_MANY_KEYS",
   "TRANSACTION_ENDED",
   "UNKNOWN_MESSAGE_TYPE",
   "VERSION_CONFLICT",
+  "WAL_SLOT_LOST",
+  "WAL_UNAVAILABLE",
 ] as const;
 
 /** A member of {@link errorCodes}. */
