@@ -7,7 +7,7 @@ import type { StoreStatus } from "../admin/admin-store.ts";
 import { settledWithin } from "../core/abort.ts";
 import { systemClock } from "../core/clock.ts";
 import type { Clock } from "../core/clock.ts";
-import { DureError, isDureError } from "../core/errors.ts";
+import { DureError } from "../core/errors.ts";
 import type { EventDefinition } from "../core/event.ts";
 import { noFaults } from "../core/faults.ts";
 import type { Faults } from "../core/faults.ts";
@@ -16,8 +16,6 @@ import type { Logger } from "../core/logger.ts";
 import type { MessageContext } from "../core/message.ts";
 import type { ServiceTransaction, TransactionOptions } from "../core/service-transaction.ts";
 import type { TransactionHandle } from "../core/transaction.ts";
-import { Consumer } from "../inbox/consumer.ts";
-import { Inbox } from "../inbox/inbox.ts";
 import type { PoisonPolicy, ReceivedMessage, Subscriber } from "../inbox/inbox.ts";
 import type { OrderCounts } from "../inbox/order-check.ts";
 import { createOutbox } from "../outbox/outbox.ts";
@@ -28,6 +26,8 @@ import type { Sagas } from "../saga/sagas.ts";
 import type { SemaphoreControl } from "../admin/semaphore-control.ts";
 import type { Semaphores } from "../semaphore/semaphores.ts";
 import { watchBacklog } from "./backlog-watch.ts";
+import { startConsumer } from "./consumer-wiring.ts";
+import type { ConsumerWiring, Group } from "./consumer-wiring.ts";
 import { assertDedupHorizon } from "./dedup-horizon.ts";
 import { wireFlows } from "./flow-wiring.ts";
 import { runMaintenance } from "./maintenance-loop.ts";
@@ -62,13 +62,6 @@ export interface DureStatus extends StoreStatus {
   readonly published: number;
   /** What each group of this process has seen of its streams' order. */
   readonly order: Readonly<Record<string, OrderCounts>>;
-}
-
-interface Group {
-  readonly name: string;
-  readonly subscribers: Subscriber[];
-  from: "earliest" | "latest";
-  inbox?: Inbox;
 }
 
 /**
@@ -321,32 +314,17 @@ export class Dure<Client = unknown> {
   #startConsumer(group: Group, signal: AbortSignal): Promise<void> {
     const { store, transport, contracts } = this.#options;
     if (transport === undefined) return Promise.resolve();
-    const settings = this.#settings.consumer;
-    const inbox = new Inbox({
-      group: group.name,
-      subscribers: group.subscribers,
-      knownTypes: contracts && new Set(contracts.map((definition) => definition.type)),
-      store: store.inbox,
-      parking: store.parking,
+    const wiring = {
+      store,
+      transport,
+      contracts,
+      settings: this.#settings.consumer,
       transaction: (work, context) => this.#run(work, context),
-      isUnavailable: (error) =>
-        isDureError(error, "DATABASE_UNAVAILABLE") || isDureError(error, "COMMIT_IN_DOUBT"),
-      retry: settings.retry,
-      clock: this.#clock,
-      faults: this.#faults,
-    });
-    group.inbox = inbox;
-    const topics = [...new Set(group.subscribers.map((subscriber) => subscriber.definition.topic))];
-    const consumer = new Consumer({
-      group: group.name,
-      inbox,
-      subscribe: () => transport.subscribe({ group: group.name, topics, from: group.from }),
-      settings,
       clock: this.#clock,
       logger: this.#logger,
       faults: this.#faults,
-    });
-    return consumer.run(signal);
+    } satisfies ConsumerWiring;
+    return startConsumer(group, wiring, signal);
   }
 
   /** A feed brings the events themselves. */
