@@ -169,6 +169,25 @@ export type {
 } from "./saga/step-options.ts";
 export type { Refused, Storable } from "./saga/storable.ts";
 
+export { isSemaphoreBusy, SemaphoreBusyError } from "./semaphore/semaphore-error.ts";
+export type { SemaphoreBusyFacts } from "./semaphore/semaphore-error.ts";
+export type { SemaphoreSettings } from "./semaphore/semaphore-membership.ts";
+export type {
+  Granting,
+  OwnPlace,
+  PlaceAnswer,
+  PlaceRequest,
+  SemaphoreSize,
+  SemaphoreStore,
+} from "./semaphore/semaphore-store.ts";
+export type {
+  Permit,
+  PermitContext,
+  PermitOptions,
+  SemaphoreCounts,
+  Semaphores,
+} from "./semaphore/semaphores.ts";
+
 export type {
   Delivery,
   Fence,

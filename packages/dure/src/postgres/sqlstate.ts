@@ -72,4 +72,6 @@ const codesBySqlState: Readonly<Record<string, ErrorCode>> = {
   DU004: "OUTBOX_BUSY",
   DU005: "TRANSACTION_TIMED_OUT",
   "25P04": "TRANSACTION_TIMED_OUT",
+  DU010: "RELAY_NEEDS_WAL",
+  DU011: "TABLELESS_OFF",
 };

@@ -1,7 +1,8 @@
 import { DureError, describeError, isDureError } from "../core/errors.ts";
-import type { RunOptions, TransactionStore } from "../core/service-transaction.ts";
+import type { OwnTransaction, RunOptions, TransactionStore } from "../core/service-transaction.ts";
 import { commitAlone, commitWith } from "./commit-with.ts";
 import type { CommitAnswer } from "./commit-with.ts";
+import { isQueueing, queryOpening } from "./opening-query.ts";
 import { outboxSql } from "./outbox-sql.ts";
 import { takeClient } from "./pool.ts";
 import type { PostgresClient, PostgresPool, PostgresResult } from "./pool.ts";
@@ -20,31 +21,40 @@ export function postgresTransactionStore<Client extends PostgresClient>(
   }: { /** Quoted. */ readonly schema: string; readonly idleInTransactionMsMax: number },
 ): TransactionStore<Client> {
   const { assertTransaction } = outboxSql(schema);
-  const beginText = (idleMs: number): string =>
+  const beginTexts = (idleMs: number): readonly string[] =>
     idleMs === 0
-      ? beginOnly
-      : `${beginOnly}; set local idle_in_transaction_session_timeout = ${idleMs}`;
-  const beginAsAlways = beginText(idleInTransactionMsMax);
-  const beginWithin = (options: RunOptions | undefined): string => {
+      ? [beginOnly]
+      : [beginOnly, `set local idle_in_transaction_session_timeout = ${idleMs}`];
+  const beginAsAlways = beginTexts(idleInTransactionMsMax);
+  const beginWithin = (options: RunOptions | undefined): readonly string[] => {
     const idleMs = options?.idleMsMax ?? Infinity;
-    const text = idleMs < (idleInTransactionMsMax || Infinity) ? beginText(idleMs) : beginAsAlways;
-    return options?.opening === undefined ? text : `${text}; ${options.opening}`;
+    return idleMs < (idleInTransactionMsMax || Infinity) ? beginTexts(idleMs) : beginAsAlways;
   };
   return {
     async run(work, options) {
       const { client, release } = await connect(pool);
+      const tx = new BeginningTransaction(client, beginWithin(options));
       const limit = timeLimit(options?.msMax, () => release(true));
       try {
-        const opened = await limit.within(begin(client, beginWithin(options)));
-        const { result, last = [] } = await limit.within(work(client, client, opened));
+        const { opening } = options ?? {};
+        // Another driver may not keep the order of what is sent without waiting.
+        if (opening !== undefined || !isQueueing(client)) await limit.within(tx.begin(opening));
+        const { result, last = [] } = await limit.within(work(tx));
+        tx.end();
+        await limit.within(tx.begun());
         // Waited for to its end: only its answer says what became of it.
-        assertCommitted(await commitWith(client, last, assertTransaction));
-        release();
+        if (tx.isBegun) assertCommitted(await commitWith(client, last, assertTransaction));
+        else if (last.length > 0) {
+          assertCommitted(await commitAlone(client, last, tx.beginText));
+        }
+        if (!limit.isOver()) release();
         return result;
       } catch (error) {
-        if (limit.isOver())
+        tx.end();
+        if (limit.isOver()) {
           throw isDureError(error, "COMMIT_IN_DOUBT") ? error : limit.error(error);
-        throw await rolledBack(client, release, error);
+        }
+        throw await rolledBack(client, release, tx.failure ?? error);
       } finally {
         limit.end();
       }
@@ -53,7 +63,7 @@ export function postgresTransactionStore<Client extends PostgresClient>(
       const { client, release } = await connect(pool);
       let isOver = false;
       try {
-        const answer = await commitAlone(client, statements, beginWithin(options));
+        const answer = await commitAlone(client, statements, beginWithin(options).join("; "));
         isOver = answer.kind === "answered" || classifySqlError(answer.error) !== "unavailable";
         assertCommitted(answer);
       } finally {
@@ -114,15 +124,91 @@ function timeLimit(msMax: number | undefined, onOver: () => void): TimeLimit {
 
 const beginOnly = "begin isolation level read committed";
 
-async function begin(client: PostgresClient, text: string): Promise<readonly Row[]> {
-  try {
-    // Of several statements in one text, the driver answers with a list of results.
-    const result: PostgresResult | readonly PostgresResult[] = await client.query(text);
-    return [result].flat().flatMap(({ rows }) => rows ?? []);
-  } catch (error) {
+/**
+ * A transaction that begins when it is first used: BEGIN goes with the first statement, in one round trip.
+ * Whoever takes the client itself gets one whose BEGIN is on its way in front of whatever is sent next.
+ */
+class BeginningTransaction<Client extends PostgresClient> implements OwnTransaction<Client> {
+  /** Why there is no transaction. */
+  failure: DureError | undefined;
+  readonly #client: Client;
+  readonly #texts: readonly string[];
+  #beginning: Promise<unknown> | undefined;
+  #opened: readonly Row[] = [];
+  #isOver = false;
+
+  constructor(client: Client, texts: readonly string[]) {
+    this.#client = client;
+    this.#texts = texts;
+  }
+
+  get beginText(): string {
+    return this.#texts.join("; ");
+  }
+
+  get isBegun(): boolean {
+    return this.#beginning !== undefined;
+  }
+
+  get client(): Client {
+    if (!this.#isOver) void this.begin().catch(() => undefined);
+    return this.#client;
+  }
+
+  /** The work is done: it begins nothing any more. */
+  end(): void {
+    this.#isOver = true;
+  }
+
+  /** What the statement answered that went with BEGIN. */
+  get opened(): readonly Row[] {
+    return this.#opened;
+  }
+
+  /** Begins, unless it has; with a statement behind BEGIN in the same text. */
+  begin(opening?: string): Promise<unknown> {
+    this.#beginning ??= this.#begin(opening);
+    return this.#beginning;
+  }
+
+  async #begin(opening: string | undefined): Promise<void> {
+    const text = opening === undefined ? this.beginText : `${this.beginText}; ${opening}`;
+    try {
+      // Of several statements in one text, the driver answers with a list of results.
+      const result: PostgresResult | readonly PostgresResult[] = await this.#client.query(text);
+      if (opening !== undefined) this.#opened = [result].flat().flatMap(({ rows }) => rows ?? []);
+    } catch (error) {
+      throw this.#fail(error);
+    }
+  }
+
+  /** Waits for a BEGIN that is on its way. @throws DATABASE_UNAVAILABLE when there is no transaction */
+  async begun(): Promise<void> {
+    await this.#beginning?.catch(() => undefined);
+    if (this.failure !== undefined) throw this.failure;
+  }
+
+  query(text: string, params: readonly unknown[] = []): Promise<PostgresResult> {
+    if (this.#isOver) return this.#client.query(text, params);
+    if (this.#beginning === undefined && params.length > 0) {
+      const answer = queryOpening(this.#client, this.#texts, {
+        text,
+        params,
+        onFailedOpening: (error) => this.#fail(error),
+      });
+      this.#beginning = answer;
+      if (answer !== undefined) return answer;
+    }
+    void this.begin().catch(() => undefined);
+    return this.#client.query(text, params);
+  }
+
+  #fail(error: unknown): DureError {
     const translated = translateSqlError(error);
-    if (isDureError(translated)) throw translated;
-    throw unavailable("the transaction could not begin", error);
+    this.failure = isDureError(translated)
+      ? translated
+      : unavailable("the transaction could not begin", error);
+    return this.failure;
   }
 }
 
