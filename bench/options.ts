@@ -10,6 +10,7 @@ export const caseNames = [
   "p6",
   "p7",
   "p8",
+  "p9",
   "p10",
   "p11",
   "p12",

@@ -44,13 +44,15 @@ export async function createMessaging(options: MessagingOptions): Promise<Servic
     poolMax: busPoolMax,
   });
   await prepare();
+  const leases = config.leaseMs === undefined ? {} : { leaseMs: config.leaseMs };
   const dure = createDure({
     service: config.name,
     store: postgresStore<PoolClient>({ pool, logger }),
     transport,
     contracts: options.contracts,
     consumer: { concurrency: 3 },
-    ...(options.sagas === undefined ? {} : { sagas: options.sagas }),
+    relay: leases,
+    ...(options.sagas === undefined ? {} : { sagas: { ...options.sagas, ...leases } }),
     logger,
   });
   resources.defer(async () => {

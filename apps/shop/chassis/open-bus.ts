@@ -14,7 +14,8 @@ export function openBus(options: BusOptions): Bus {
 function openPostgresBus({ config, logger, poolMax, resources }: BusOptions): Bus {
   const pool = createDatabasePool({ url: config.busUrl, service: config.name, poolMax, logger });
   resources.defer(() => pool.end());
-  const transport = postgresTransport({ pool, logger: messagingLogger(logger) });
+  const leases = config.leaseMs === undefined ? {} : { leaseMs: config.leaseMs };
+  const transport = postgresTransport({ pool, logger: messagingLogger(logger), ...leases });
   resources.defer(() => transport.close());
   return { transport, prepare: async () => void (await migrate({ pool })) };
 }
