@@ -149,4 +149,12 @@ export interface AdminStore {
     shards: readonly number[] | undefined,
     by: ActorWithReason,
   ): Promise<readonly RebasedShard[]>;
+  /**
+   * Publishes what the outbox keeps of a topic (of all, when it is not named) once more, from the first event that
+   * was written at `since` or later; in order, and what waits behind it.
+   */
+  republish(
+    what: { readonly topic: string | undefined; readonly since: string },
+    by: ActorWithReason,
+  ): Promise<readonly RebasedShard[]>;
 }

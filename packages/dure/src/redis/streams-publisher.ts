@@ -1,7 +1,8 @@
 import { DureError } from "../core/errors.ts";
 import { envelopeText } from "../core/envelope.ts";
-import { newId } from "../core/id.ts";
 import type { Clock } from "../core/clock.ts";
+import { newId } from "../core/id.ts";
+import type { Logger } from "../core/logger.ts";
 import type { Message } from "../core/message.ts";
 import { keyOf } from "../core/message.ts";
 import type { Fence, PublishOutcome } from "../core/transport.ts";
@@ -19,6 +20,7 @@ export interface StreamsPublisherParts {
   readonly streamLengthMax: number;
   readonly commandMsMax: number;
   readonly clock: Clock;
+  readonly logger: Logger;
   /** Told which partitions have news. */
   readonly onPublished: (partitions: readonly number[]) => void;
 }
@@ -55,6 +57,9 @@ export class StreamsPublisher {
   readonly #parts: StreamsPublisherParts;
   /** By source, or sources: they do not share a fate. */
   readonly #watermarks: Map<string, Promise<Watermarks>> = new Map();
+
+  /** Of whom it was said that something is lost: once, not with every attempt. */
+  readonly #said: Set<string> = new Set();
 
   constructor(parts: StreamsPublisherParts) {
     this.#parts = parts;
@@ -171,11 +176,14 @@ export class StreamsPublisher {
       // What is known of the memory before says nothing about this one.
       this.#watermarks.delete(sent.scope);
       const [what, , ...sources] = rest.map(String);
-      throw new DureError(
-        "BROKER_DATA_LOST",
-        `Redis has lost messages that it had taken (${what}). "${sources.join('", "')}" publishes nothing until its outbox has sent again: dure relay republish`,
-      );
+      const message =
+        "BROKER_DATA_LOST: Redis has lost messages that it had taken. Nothing more is published until the outbox has sent again: dure relay republish";
+      const facts = { source: sources.join(", "), what };
+      if (!this.#said.has(sent.scope)) this.#parts.logger.error(message, facts);
+      this.#said.add(sent.scope);
+      throw new DureError("BROKER_DATA_LOST", `${message} (${what}; ${sources.join(", ")})`);
     }
+    this.#said.delete(sent.scope);
     const ids = (rest[0] as readonly unknown[]).map(String); // an array, as the script returns it
     for (const [place, { stream }] of sent.chunk.entries()) {
       const id = ids[place];
