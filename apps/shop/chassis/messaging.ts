@@ -1,19 +1,14 @@
 import { createDure } from "dure";
-import type {
-  AnyEventDefinition,
-  DrivenSagas,
-  Dure,
-  DureStatus,
-  Logger as DureLogger,
-  OrderCounts,
-} from "dure";
-import { migrate, postgresStore, postgresTransport } from "dure/postgres";
+import type { AnyEventDefinition, DrivenSagas, Dure, DureStatus, OrderCounts } from "dure";
+import { migrate, postgresStore } from "dure/postgres";
 import type { Pool, PoolClient } from "pg";
 import type { Logger } from "pino";
 import { Gauge } from "prom-client";
 import type { Registry } from "prom-client";
+import { openBroker } from "./broker.ts";
+import { brokerOf } from "./config.ts";
 import type { ServiceConfig } from "./config.ts";
-import { createDatabasePool } from "./database.ts";
+import { messagingLogger } from "./messaging-logger.ts";
 
 /** The consistency layer of one service of the shop. */
 export type ServiceDure = Dure<PoolClient>;
@@ -32,27 +27,21 @@ export interface MessagingOptions {
   readonly resources: AsyncDisposableStack;
 }
 
-/** Connections to the event log: one listens, the others publish and read. */
-const busPoolMax = 6;
-
 /**
- * Outbox and inbox in the service's own database, and the shared event log as transport. Register
+ * Outbox and inbox in the service's own database, and the shop's broker as transport. Register
  * handlers, then `await dure.start()`; it is stopped with the service's other resources.
  */
 export async function createMessaging(options: MessagingOptions): Promise<ServiceDure> {
   const { config, pool, resources } = options;
   const logger = messagingLogger(options.logger);
   await migrate({ pool });
-  const bus = createDatabasePool({
-    url: config.busUrl,
+  const { transport, prepare } = openBroker({
+    config: brokerOf(config),
     service: config.name,
-    poolMax: busPoolMax,
     logger: options.logger,
+    resources,
   });
-  resources.defer(() => bus.end());
-  await migrate({ pool: bus });
-  const transport = postgresTransport({ pool: bus, logger });
-  resources.defer(() => transport.close());
+  await prepare();
   const dure = createDure({
     service: config.name,
     store: postgresStore<PoolClient>({ pool, logger }),
@@ -126,13 +115,4 @@ export function exposeMessagingMetrics(dure: ServiceDure, registry: Registry): v
     "Gaps and reorders seen on the wire, since the start",
     (status) => perGroup(status, (counts) => counts.gaps + counts.reorders),
   );
-}
-
-function messagingLogger(logger: Logger): DureLogger {
-  return {
-    debug: (message, facts) => logger.debug(facts ?? {}, message),
-    info: (message, facts) => logger.info(facts ?? {}, message),
-    warn: (message, facts) => logger.warn(facts ?? {}, message),
-    error: (message, facts) => logger.error(facts ?? {}, message),
-  };
 }

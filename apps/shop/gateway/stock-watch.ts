@@ -1,17 +1,15 @@
 import { backoffMs, describeError, systemClock } from "dure";
 import type { Clock, Subscription } from "dure";
-import { migrate, postgresTransport } from "dure/postgres";
-import type { Pool } from "pg";
 import type { Logger } from "pino";
 import { z } from "zod";
+import type { Broker } from "../chassis/opened-broker.ts";
 import { StockChanged } from "../contracts/events.ts";
 
 const StockChangedData = z.object({ productIds: z.array(z.string()) });
 
 /** What {@link watchStock} takes. */
 export interface StockWatchOptions {
-  /** On the event log's database. */
-  readonly bus: Pool;
+  readonly broker: Broker;
   readonly logger: Logger;
   readonly onChanged: (productId: string) => void;
   readonly clock?: Clock;
@@ -25,26 +23,20 @@ export interface StockWatchOptions {
  */
 export function watchStock(options: StockWatchOptions): () => Promise<void> {
   const stopping = new AbortController();
-  const transport = postgresTransport({ pool: options.bus });
-  const watching = watch(options, transport, stopping.signal);
+  const watching = watch(options, stopping.signal);
   return async () => {
     stopping.abort();
     await watching;
-    await transport.close();
   };
 }
 
-async function watch(
-  options: StockWatchOptions,
-  transport: ReturnType<typeof postgresTransport>,
-  signal: AbortSignal,
-): Promise<void> {
+async function watch(options: StockWatchOptions, signal: AbortSignal): Promise<void> {
   const clock = options.clock ?? systemClock;
   let subscription: Subscription | undefined;
   let failures = 0;
   while (!signal.aborted) {
     try {
-      subscription ??= await subscribe(options.bus, transport);
+      subscription ??= await subscribe(options.broker);
       await forwardChanges(subscription, options.onChanged, signal);
       failures = 0;
       await subscription.wait(1_000, signal);
@@ -59,12 +51,8 @@ async function watch(
   await subscription?.close().catch(() => undefined);
 }
 
-async function subscribe(
-  bus: Pool,
-  transport: ReturnType<typeof postgresTransport>,
-): Promise<Subscription> {
-  // Whoever comes first makes the log's tables.
-  await migrate({ pool: bus });
+async function subscribe({ transport, prepare }: Broker): Promise<Subscription> {
+  await prepare();
   return transport.subscribe({ group: "gateway", topics: [StockChanged.topic], from: "latest" });
 }
 
