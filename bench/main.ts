@@ -11,6 +11,9 @@ import { measureWrites } from "./cases/p4-write.ts";
 import { measureDrain } from "./cases/p5-drain.ts";
 import { measureConsume } from "./cases/p7-consume.ts";
 import { measureLatency } from "./cases/p8-latency.ts";
+import { measureRedisConsume } from "./cases/redis-consume.ts";
+import { measureRedisDrain } from "./cases/redis-drain.ts";
+import { measureRedisLatency } from "./cases/redis-latency.ts";
 import type { BenchCase } from "./context.ts";
 import { Servers } from "./database.ts";
 import type { Figure } from "./figure.ts";
@@ -30,6 +33,9 @@ const cases: Readonly<Record<CaseName, BenchCase>> = {
   p11: measureGrowth,
   p12: measureRecovery,
   p14: measureWaiting,
+  "redis-p5": measureRedisDrain,
+  "redis-p7": measureRedisConsume,
+  "redis-p8": measureRedisLatency,
 };
 
 const servers = new Servers();

@@ -13,6 +13,9 @@ export const caseNames = [
   "p11",
   "p12",
   "p14",
+  "redis-p5",
+  "redis-p7",
+  "redis-p8",
 ] as const;
 /** One of {@link caseNames}. */
 export type CaseName = (typeof caseNames)[number];

@@ -47,10 +47,3 @@ export function partitionOf(key: string, partitions: number): number {
   // The low bits of FNV of short keys are poor: mixed once more.
   return ((hash ^ (hash >>> 15)) >>> 0) % partitions;
 }
-
-/** Whether one id of a stream entry (`milliseconds-sequence`) stands behind another. */
-export function isAfter(id: string, other: string): boolean {
-  const [time = 0, sequence = 0] = id.split("-").map(Number);
-  const [otherTime = 0, otherSequence = 0] = other.split("-").map(Number);
-  return time > otherTime || (time === otherTime && sequence > otherSequence);
-}
