@@ -85,7 +85,7 @@ export function relayAdminSql(schema: string): RelayAdminSql {
           row_number() over (partition by m.shard order by m.position) as n
         from ${schema}.outbox_message m join (
           select f.shard, f.topic, min(f.position) as position from ${schema}.outbox_message f
-          where f.written_at >= $2::timestamptz and ($1::text is null or f.topic = $1)
+          where f.written_at >= $2::text::timestamptz and ($1::text is null or f.topic = $1)
           group by f.shard, f.topic
         ) f on f.shard = m.shard and f.topic = m.topic and m.position >= f.position
       ), moved as (
@@ -97,7 +97,7 @@ export function relayAdminSql(schema: string): RelayAdminSql {
         select shard, count(*) as moved from moved group by shard
       ), audit as (
         insert into ${schema}.audit_entry (actor, action, subject, reason)
-        values ($3, 'relay.republish', 'outbox/' || coalesce($1, '*') || ' since ' || $2, $4)
+        values ($3, 'relay.republish', 'outbox/' || coalesce($1, '*') || ' since ' || $2::text, $4)
       )
       select s.shard, c.moved::text, s.incarnation, setval(s.sequence, s.base + c.moved)
       from shards s join counted c using (shard) order by s.shard`,

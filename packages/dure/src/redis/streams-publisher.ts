@@ -91,7 +91,7 @@ export class StreamsPublisher {
         }
       }
     } finally {
-      this.#parts.onPublished([...told]);
+      if (told.size > 0) this.#parts.onPublished([...told]);
     }
     return outcomes;
   }
