@@ -16,5 +16,5 @@ export interface BrokerOptions<Config extends BrokerConfig = BrokerConfig> {
 export interface Broker {
   readonly transport: Transport;
   /** Makes what the transport needs to be there; whoever comes first does it. */
-  prepare(): Promise<void>;
+  readonly prepare: () => Promise<void>;
 }

@@ -10,7 +10,7 @@ export interface StreamNames {
   readonly topics: string;
   /** Stream: which partitions have news. */
   readonly bell: string;
-  stream(topic: string, partition: number): string;
+  readonly stream: (topic: string, partition: number) => string;
   /** Hash: until when each member's lease runs. */
   members(group: string): string;
   /** Hash: which member owns which partition. */

@@ -6,7 +6,7 @@ import { redisCommand, type RedisClient } from "../../src/redis/redis-client.ts"
 export interface RedisConnection {
   readonly client: RedisClient;
   readonly blockingClient: RedisClient;
-  send(command: string, ...args: string[]): Promise<unknown>;
+  readonly send: (command: string, ...args: string[]) => Promise<unknown>;
   close(): Promise<void>;
 }
 
