@@ -12,7 +12,11 @@ export function openPostgresBroker(options: BrokerOptions<PostgresBrokerConfig>)
   const { config, service, logger, resources } = options;
   const bus = createDatabasePool({ url: config.url, service, poolMax: busPoolMax, logger });
   resources.defer(() => bus.end());
-  const transport = postgresTransport({ pool: bus, logger: messagingLogger(logger) });
+  const transport = postgresTransport({
+    pool: bus,
+    logger: messagingLogger(logger),
+    ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
+  });
   resources.defer(() => transport.close());
   return { transport, prepare: async () => void (await migrate({ pool: bus })) };
 }

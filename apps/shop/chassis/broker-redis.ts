@@ -15,6 +15,7 @@ export function openRedisBroker(options: BrokerOptions<RedisBrokerConfig>): Brok
     blockingClient: connect(),
     prefix: config.prefix,
     logger: messagingLogger(logger),
+    ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
   });
   resources.defer(() => transport.close());
   return { transport, prepare: () => transport.check() };

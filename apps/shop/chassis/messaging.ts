@@ -35,8 +35,10 @@ export async function createMessaging(options: MessagingOptions): Promise<Servic
   const { config, pool, resources } = options;
   const logger = messagingLogger(options.logger);
   await migrate({ pool });
+  const leases = config.leaseMs === undefined ? {} : { leaseMs: config.leaseMs };
   const { transport, prepare } = openBroker({
     config: brokerOf(config),
+    ...leases,
     service: config.name,
     logger: options.logger,
     resources,
@@ -48,7 +50,8 @@ export async function createMessaging(options: MessagingOptions): Promise<Servic
     transport,
     contracts: options.contracts,
     consumer: { concurrency: 3 },
-    ...(options.sagas === undefined ? {} : { sagas: options.sagas }),
+    relay: leases,
+    ...(options.sagas === undefined ? {} : { sagas: { ...options.sagas, ...leases } }),
     logger,
   });
   resources.defer(async () => {

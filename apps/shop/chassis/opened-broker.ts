@@ -8,6 +8,8 @@ export interface BrokerOptions<Config extends BrokerConfig = BrokerConfig> {
   readonly config: Config;
   readonly service: ServiceName;
   readonly logger: Logger;
+  /** How soon the partitions of a member that died go to others. @defaultValue as Dure has it */
+  readonly leaseMs?: number;
   /** Closes what is opened, in reverse order. */
   readonly resources: AsyncDisposableStack;
 }

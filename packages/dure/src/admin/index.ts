@@ -28,6 +28,7 @@ export type {
   DeadLetterSide,
   PendingEvent,
   RebasedShard,
+  RelayResync,
   RelayPause,
   RelayShard,
   RelayStatus,

@@ -21,7 +21,7 @@ type RepublishCommandOptions = JsonOptions &
   ActorWithReason & { readonly since: string; readonly topic?: string };
 type DrainCommandOptions = JsonOptions & { readonly timeoutMs: number };
 
-/** Adds `dure relay status | pause | resume | drain | rebase | republish`. */
+/** Adds `dure relay status | pause | resume | drain | rebase | republish | resync`. */
 export function addRelayCommands(
   program: Command,
   withDatabase: (command: Command) => Command,
@@ -68,6 +68,13 @@ export function addRelayCommands(
     .requiredOption("--actor <name>", "who does it, for the audit log")
     .requiredOption("--reason <text>", "why, for the audit log")
     .action((options: RepublishCommandOptions) => republish(options, output));
+  add("resync")
+    .description(
+      "Make a lost replication slot anew, and say what nobody can account for. Written to the audit log.",
+    )
+    .requiredOption("--actor <name>", "who does it, for the audit log")
+    .requiredOption("--reason <text>", "why, for the audit log")
+    .action((options: JsonOptions & ActorWithReason) => resync(options, output));
 }
 
 function withControl<Result>(
@@ -147,6 +154,17 @@ function describeRest({ kind, pending, retrying, relays }: DrainOutcome): string
   if (kind === "paused") return `${rest}; the relays are paused: dure relay resume`;
   if (relays === 0) return `${rest}; no relay is running`;
   return `${rest} when the time was over: dure relay status, or a longer --timeout-ms`;
+}
+
+async function resync(options: JsonOptions & ActorWithReason, output: CliOutput): Promise<void> {
+  const { actor, reason } = options;
+  const report = await withControl(options, (control) => control.resync({ actor, reason }));
+  const lines = report.shards
+    .filter(({ missing }) => missing > 0)
+    .map(
+      ({ shard, missing }) => `shard ${shard}: ${missing} positions that nobody can account for`,
+    );
+  print(options, output, report, lines.length === 0 ? "nothing is missing" : lines.join("\n"));
 }
 
 async function rebase(

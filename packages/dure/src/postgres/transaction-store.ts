@@ -1,10 +1,11 @@
 import { DureError, describeError } from "../core/errors.ts";
-import type { RunOptions, TransactionStore } from "../core/service-transaction.ts";
+import type { OwnTransaction, RunOptions, TransactionStore } from "../core/service-transaction.ts";
 import { commitAlone, commitWith } from "./commit-with.ts";
 import type { CommitAnswer } from "./commit-with.ts";
+import { isQueueing, queryOpening } from "./opening-query.ts";
 import { outboxSql } from "./outbox-sql.ts";
 import { takeClient } from "./pool.ts";
-import type { PostgresClient, PostgresPool } from "./pool.ts";
+import type { PostgresClient, PostgresPool, PostgresResult } from "./pool.ts";
 import { classifySqlError, translateSqlError } from "./sqlstate.ts";
 
 /**
@@ -20,33 +21,41 @@ export function postgresTransactionStore<Client extends PostgresClient>(
   }: { /** Quoted. */ readonly schema: string; readonly idleInTransactionMsMax: number },
 ): TransactionStore<Client> {
   const { assertTransaction } = outboxSql(schema);
-  const beginText = (idleMs: number): string =>
+  const beginTexts = (idleMs: number): readonly string[] =>
     idleMs === 0
-      ? beginOnly
-      : `${beginOnly}; set local idle_in_transaction_session_timeout = ${idleMs}`;
-  const beginAsAlways = beginText(idleInTransactionMsMax);
-  const beginWithin = (options: RunOptions | undefined): string => {
+      ? [beginOnly]
+      : [beginOnly, `set local idle_in_transaction_session_timeout = ${idleMs}`];
+  const beginAsAlways = beginTexts(idleInTransactionMsMax);
+  const beginWithin = (options: RunOptions | undefined): readonly string[] => {
     const idleMs = options?.idleMsMax ?? Infinity;
-    return idleMs < (idleInTransactionMsMax || Infinity) ? beginText(idleMs) : beginAsAlways;
+    return idleMs < (idleInTransactionMsMax || Infinity) ? beginTexts(idleMs) : beginAsAlways;
   };
   return {
     async run(work, options) {
       const { client, release } = await connect(pool);
+      const tx = new BeginningTransaction(client, beginWithin(options));
       try {
-        await begin(client, beginWithin(options));
-        const { result, last = [] } = await work(client, client);
-        assertCommitted(await commitWith(client, last, assertTransaction));
+        // Another driver may not keep the order of what is sent without waiting.
+        if (!isQueueing(client)) await tx.begin();
+        const { result, last = [] } = await work(tx);
+        tx.end();
+        await tx.begun();
+        if (tx.isBegun) assertCommitted(await commitWith(client, last, assertTransaction));
+        else if (last.length > 0) {
+          assertCommitted(await commitAlone(client, last, tx.beginText));
+        }
         release();
         return result;
       } catch (error) {
-        throw await rolledBack(client, release, error);
+        tx.end();
+        throw await rolledBack(client, release, tx.failure ?? error);
       }
     },
     async runStatements(statements, options) {
       const { client, release } = await connect(pool);
       let isOver = false;
       try {
-        const answer = await commitAlone(client, statements, beginWithin(options));
+        const answer = await commitAlone(client, statements, beginWithin(options).join("; "));
         isOver = answer.kind === "answered" || classifySqlError(answer.error) !== "unavailable";
         assertCommitted(answer);
       } finally {
@@ -69,11 +78,73 @@ async function connect<Client extends PostgresClient>(
 
 const beginOnly = "begin isolation level read committed";
 
-async function begin(client: PostgresClient, text: string): Promise<void> {
-  try {
-    await client.query(text);
-  } catch (error) {
-    throw unavailable("the transaction could not begin", error);
+/**
+ * A transaction that begins when it is first used: BEGIN goes with the first statement, in one round trip.
+ * Whoever takes the client itself gets one whose BEGIN is on its way in front of whatever is sent next.
+ */
+class BeginningTransaction<Client extends PostgresClient> implements OwnTransaction<Client> {
+  /** Why there is no transaction. */
+  failure: DureError | undefined;
+  readonly #client: Client;
+  readonly #texts: readonly string[];
+  #beginning: Promise<unknown> | undefined;
+  #isOver = false;
+
+  constructor(client: Client, texts: readonly string[]) {
+    this.#client = client;
+    this.#texts = texts;
+  }
+
+  get beginText(): string {
+    return this.#texts.join("; ");
+  }
+
+  get isBegun(): boolean {
+    return this.#beginning !== undefined;
+  }
+
+  get client(): Client {
+    if (!this.#isOver) void this.begin().catch(() => undefined);
+    return this.#client;
+  }
+
+  /** The work is done: it begins nothing any more. */
+  end(): void {
+    this.#isOver = true;
+  }
+
+  /** Begins, unless it has. */
+  begin(): Promise<unknown> {
+    this.#beginning ??= this.#client.query(this.beginText).catch((error: unknown) => {
+      throw this.#fail(error);
+    });
+    return this.#beginning;
+  }
+
+  /** Waits for a BEGIN that is on its way. @throws DATABASE_UNAVAILABLE when there is no transaction */
+  async begun(): Promise<void> {
+    await this.#beginning?.catch(() => undefined);
+    if (this.failure !== undefined) throw this.failure;
+  }
+
+  query(text: string, params: readonly unknown[] = []): Promise<PostgresResult> {
+    if (this.#isOver) return this.#client.query(text, params);
+    if (this.#beginning === undefined && params.length > 0) {
+      const answer = queryOpening(this.#client, this.#texts, {
+        text,
+        params,
+        onFailedOpening: (error) => this.#fail(error),
+      });
+      this.#beginning = answer;
+      if (answer !== undefined) return answer;
+    }
+    void this.begin().catch(() => undefined);
+    return this.#client.query(text, params);
+  }
+
+  #fail(error: unknown): DureError {
+    this.failure = unavailable("the transaction could not begin", error);
+    return this.failure;
   }
 }
 
