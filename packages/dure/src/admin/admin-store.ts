@@ -1,4 +1,5 @@
 import type { ParkingSide } from "../core/parking.ts";
+import type { LockAdminStore } from "../lock/lock-store.ts";
 import type { Actor, ActorWithReason } from "./actor.ts";
 import type { SagaAdminStore } from "./saga-admin-store.ts";
 
@@ -139,6 +140,7 @@ export interface AdminStore {
   /** Removes the dead letters for good and lets their keys go on; leaves sagas alone. Returns how many. */
   discard(filter: DeadLetterFilter, limit: number, by: ActorWithReason): Promise<number>;
   readonly sagas: SagaAdminStore;
+  readonly locks: LockAdminStore;
   relayStatus(): Promise<RelayStatus>;
   /** Durable, for all relays of the outbox. Resolves to whether they were not paused before. */
   pauseRelays(by: ActorWithReason): Promise<boolean>;

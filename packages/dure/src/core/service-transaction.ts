@@ -38,6 +38,8 @@ export interface RunOptions {
    * store says for all.
    */
   readonly idleMsMax?: number;
+  /** After how many milliseconds in all the server ends it, whatever it does. PostgreSQL 17 and later; before, nothing does. */
+  readonly msMax?: number;
 }
 
 /** Runs transactions on the service's database. */

@@ -44,9 +44,12 @@ function channelOf(name: string): string {
 }
 
 /** Sends one piece of news, in a statement of its own. Never rejects: a lost hint is found by looking. */
-export async function tellOnce(pool: PostgresPool, name: string): Promise<void> {
+export async function tellOnce(pool: PostgresPool, name: string, subject = "*"): Promise<void> {
   await pool
-    .query("/* dure:notify */ select pg_notify($1, $2)", [channelOf(name), `${newsMark}- *`])
+    .query("/* dure:notify */ select pg_notify($1, $2)", [
+      channelOf(name),
+      `${newsMark}- ${subject}`,
+    ])
     .catch(() => undefined);
 }
 

@@ -6,6 +6,8 @@ import type { ServiceStore } from "../service/service-store.ts";
 import { postgresAdminStore } from "./admin-store.ts";
 import { postgresInboxStore } from "./inbox-store.ts";
 import { postgresFlowStore } from "./flow-store.ts";
+import { guardStatement } from "./lock-guard.ts";
+import { isLockSubject, postgresLockStore } from "./lock-store.ts";
 import { createMaintenance, readRetention } from "./maintenance.ts";
 import type { Retention } from "./maintenance.ts";
 import { checkSchema } from "./migrate.ts";
@@ -80,10 +82,15 @@ export function postgresStore<Client extends PostgresClient>(
     transactions: postgresTransactionStore(pool, { schema, idleInTransactionMsMax }),
     sagas: postgresSagaStore(bounded, schema),
     flows: postgresFlowStore(schema),
+    locks: postgresLockStore({ pool: bounded, schema, notifications, clock }),
+    guardStatement: guardStatement(schema),
     admin: postgresAdminStore(bounded, schemaName, pool),
     news: {
       tell: () => notifications.tell(),
-      listen: (listener) => notifications.listen(listener),
+      listen: (listener) =>
+        notifications.listen((subjects) => {
+          if (subjects?.every(isLockSubject) !== true) listener();
+        }),
     },
     check: () => checkSchema({ pool, schema: schemaName }),
     retention,

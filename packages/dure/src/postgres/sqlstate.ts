@@ -70,4 +70,5 @@ const codesBySqlState: Readonly<Record<string, ErrorCode>> = {
   DU002: "TOO_MANY_KEYS",
   DU003: "FENCED",
   DU004: "OUTBOX_BUSY",
+  DU016: "LEASE_LOST",
 };

@@ -2,6 +2,7 @@ import { DureError, describeError } from "../core/errors.ts";
 import type { RunOptions, TransactionStore } from "../core/service-transaction.ts";
 import { commitAlone, commitWith } from "./commit-with.ts";
 import type { CommitAnswer } from "./commit-with.ts";
+import { limitTime } from "./lock-sql.ts";
 import { outboxSql } from "./outbox-sql.ts";
 import { takeClient } from "./pool.ts";
 import type { PostgresClient, PostgresPool } from "./pool.ts";
@@ -26,8 +27,9 @@ export function postgresTransactionStore<Client extends PostgresClient>(
       : `${beginOnly}; set local idle_in_transaction_session_timeout = ${idleMs}`;
   const beginAsAlways = beginText(idleInTransactionMsMax);
   const beginWithin = (options: RunOptions | undefined): string => {
-    const idleMs = options?.idleMsMax ?? Infinity;
-    return idleMs < (idleInTransactionMsMax || Infinity) ? beginText(idleMs) : beginAsAlways;
+    const { idleMsMax: idleMs = Infinity, msMax } = options ?? {};
+    const begin = idleMs < (idleInTransactionMsMax || Infinity) ? beginText(idleMs) : beginAsAlways;
+    return msMax === undefined ? begin : `${begin}; ${limitTime(msMax)}`;
   };
   return {
     async run(work, options) {

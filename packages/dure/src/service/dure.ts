@@ -2,6 +2,7 @@ import { createDeadLetters } from "../admin/dead-letters.ts";
 import type { DeadLetters } from "../admin/dead-letters.ts";
 import { createRelayControl } from "../admin/relay-control.ts";
 import type { RelayControl } from "../admin/relay-control.ts";
+import type { LockControl } from "../admin/lock-control.ts";
 import type { SagaControl } from "../admin/saga-control.ts";
 import type { StoreStatus } from "../admin/admin-store.ts";
 import { settledWithin } from "../core/abort.ts";
@@ -20,6 +21,7 @@ import { Consumer } from "../inbox/consumer.ts";
 import { Inbox } from "../inbox/inbox.ts";
 import type { PoisonPolicy, ReceivedMessage, Subscriber } from "../inbox/inbox.ts";
 import type { OrderCounts } from "../inbox/order-check.ts";
+import type { Locks } from "../lock/locks.ts";
 import { createOutbox } from "../outbox/outbox.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import { Relay } from "../outbox/relay.ts";
@@ -28,6 +30,7 @@ import type { Sagas } from "../saga/sagas.ts";
 import { watchBacklog } from "./backlog-watch.ts";
 import { assertDedupHorizon } from "./dedup-horizon.ts";
 import { wireFlows } from "./flow-wiring.ts";
+import { wireLocks } from "./lock-wiring.ts";
 import { runMaintenance } from "./maintenance-loop.ts";
 import { readOptions } from "./service-options.ts";
 import type { DureOptions, DureSettings } from "./service-options.ts";
@@ -78,6 +81,8 @@ export class Dure<Client = unknown> {
   readonly deadLetters: DeadLetters;
   /** The relays of this service, in whatever process they run: pause, resume, drain, repair. */
   readonly relay: RelayControl;
+  /** Locks with fencing tokens, and what an operator sees of them and does to them. */
+  readonly locks: Locks<Client> & LockControl;
   /** Starts sagas, waits for them, and what an operator sees of them and does to them. */
   readonly sagas: Sagas & SagaControl;
   readonly #sagaEngine: SagaEngine | undefined;
@@ -107,6 +112,12 @@ export class Dure<Client = unknown> {
       store: options.store.outbox,
       clock: this.#clock,
       onWritten: () => this.#wakeRelays(),
+    });
+    this.locks = wireLocks<Client>({
+      options,
+      clock: this.#clock,
+      logger: this.#logger,
+      transaction: (work, more) => this.#run(work, () => undefined, more),
     });
     const { sagas, engine, outcomes, handlers } = wireSagas({
       options,

@@ -1,7 +1,10 @@
 import type { AdminStore } from "../admin/admin-store.ts";
 import type { ParkingStore } from "../core/parking.ts";
 import type { TransactionStore } from "../core/service-transaction.ts";
+import type { Statement } from "../core/transaction.ts";
 import type { InboxStore } from "../inbox/inbox-store.ts";
+import type { FencingClaim } from "../lock/guarded-write.ts";
+import type { LockStore } from "../lock/lock-store.ts";
 import type { OutboxStore } from "../outbox/outbox-store.ts";
 import type { FlowStore } from "../saga/flow-store.ts";
 import type { SagaStore } from "../saga/saga-store.ts";
@@ -15,6 +18,9 @@ export interface ServiceStore<Client = unknown> {
   readonly admin: AdminStore;
   readonly sagas: SagaStore;
   readonly flows: FlowStore;
+  readonly locks: LockStore;
+  /** To be run first in a transaction under a lock that lives elsewhere: fails with FENCED when a later holder was here. */
+  guardStatement(write: FencingClaim & { readonly resource: string }): Statement;
   /** Hints from process to process that the outbox has news; may be lost. */
   readonly news: {
     tell(): void;

@@ -1,0 +1,166 @@
+import { createHash } from "node:crypto";
+import type { Clock } from "../core/clock.ts";
+import type { LeaseAnswer, LockAdminStore, LockStore } from "../lock/lock-store.ts";
+import { lockSql } from "./lock-sql.ts";
+import type { LockSql } from "./lock-sql.ts";
+import { textOrNull } from "./message-row.ts";
+import type { Notifications } from "./notifications.ts";
+import type { PostgresPool } from "./pool.ts";
+import { preparedQuery } from "./prepared.ts";
+import { sqlStateOf, translateSqlError } from "./sqlstate.ts";
+
+/** What lease locks in PostgreSQL are made of. */
+export interface PostgresLockStoreParts {
+  readonly pool: PostgresPool;
+  /** Quoted. */
+  readonly schema: string;
+  readonly notifications: Pick<Notifications, "tell" | "listen">;
+  readonly clock: Clock;
+}
+
+/** Another transaction has the row in its hands: nobody knows yet, so somebody holds it. */
+const busyMs = 100;
+const acquireMsMax = 5_000;
+
+/**
+ * Leases in the service's own database: a transaction under a lock releases it in its COMMIT. After a failover to a
+ * standby that had not received everything, a lease or a token may have been lost with the rest of the database.
+ */
+export function postgresLockStore(parts: PostgresLockStoreParts): LockStore {
+  const { pool, schema } = parts;
+  const sql = lockSql(schema);
+  const acquire = preparedQuery(pool, sql.acquire);
+  const renew = preparedQuery(pool, sql.renew);
+  const release = preparedQuery(pool, sql.release);
+  const news = createLockNews(parts, sql);
+  return {
+    ...news,
+    async acquire({ key, holder, label, leaseMs, waitMs }): Promise<LeaseAnswer> {
+      try {
+        const msMax = Math.min(leaseMs, acquireMsMax);
+        const { rows } = await acquire([key, holder, label, leaseMs, waitMs], { msMax });
+        const token = rows[0]?.["token"];
+        if (token === null) {
+          return { kind: "held", remainingMs: Number(rows[0]?.["remaining_ms"]) };
+        }
+        return { kind: "granted", token: Number(token) };
+      } catch (error) {
+        if (sqlStateOf(error) === "55P03") return { kind: "held", remainingMs: busyMs };
+        throw translateSqlError(error);
+      }
+    },
+    async renew({ key, holder, leaseMs }) {
+      const { rowCount } = await renew([key, holder, leaseMs], { msMax: leaseMs });
+      return rowCount === 1;
+    },
+    async release({ key, holder, keepMs }) {
+      const { rowCount } = await release([key, holder, keepMs], { msMax: acquireMsMax });
+      return rowCount === 1;
+    },
+    releaseInCommit: ({ key, holder }) => ({ text: sql.commit, params: [key, holder] }),
+    ...postgresLockAdmin(pool, schema, ({ key }) => news.tellReleased(key)),
+  };
+}
+
+/** What an operator may see of these locks and do to them. */
+export function postgresLockAdmin(
+  pool: PostgresPool,
+  schema: string,
+  onReleased: (released: { readonly key: string }) => unknown,
+): LockAdminStore {
+  const sql = lockSql(schema);
+  const query: PostgresPool["query"] = async (text, params) => {
+    try {
+      return await pool.query(text, params);
+    } catch (error) {
+      throw translateSqlError(error);
+    }
+  };
+  return {
+    async list({ prefix, limit }) {
+      const { rows } = await query(sql.list, [prefix, limit]);
+      return rows.map((row) => ({
+        key: String(row["key"]),
+        holder: String(row["holder"]),
+        token: Number(row["token"]),
+        label: String(row["label"]),
+        acquiredAt: textOrNull(row["acquired_at"]) ?? undefined,
+        remainingMs: Number(row["remaining_ms"]),
+      }));
+    },
+    async forceRelease(key, { actor, reason }) {
+      const { rows } = await query(sql.forceRelease, [key, actor, reason]);
+      const isReleased = rows[0]?.["is_released"] === true;
+      if (isReleased) await onReleased({ key });
+      return isReleased;
+    },
+  };
+}
+
+/** News of locks goes with that of the outbox, over one connection. */
+export function isLockSubject(subject: string): boolean {
+  return subject.startsWith(subjectPrefix);
+}
+
+const subjectPrefix = "lock/";
+
+/** As news calls a lock: keys are texts of any kind. */
+export function lockSubject(key: string): string {
+  return `${subjectPrefix}${createHash("sha256").update(key).digest("hex").slice(0, 16)}`;
+}
+
+const tellEveryMs = 5;
+
+/**
+ * Who waits where is told when a lock is free: those of this process at once, those of others by NOTIFY, and only
+ * where the row says that somebody waits. Many releases in a moment are one question.
+ */
+function createLockNews(
+  { pool, notifications, clock }: PostgresLockStoreParts,
+  sql: LockSql,
+): Pick<LockStore, "tellReleased" | "listen"> {
+  const listeners = new Map<string, Set<() => void>>();
+  const released = new Set<string>();
+  let isTelling = false;
+  let hasListened = false;
+
+  const wake = (subject: string): void => {
+    for (const listener of listeners.get(subject) ?? []) listener();
+  };
+  const hear = (subjects: readonly string[] = [...listeners.keys()]): void =>
+    subjects.forEach(wake);
+  const tell = async (): Promise<void> => {
+    while (released.size > 0) {
+      const keys = [...released];
+      released.clear();
+      const { rows } = await pool.query(sql.wanted, [keys]);
+      if (rows.length > 0) notifications.tell(rows.map((row) => lockSubject(String(row["key"]))));
+      await clock.sleep(tellEveryMs);
+    }
+  };
+  return {
+    tellReleased(key) {
+      wake(lockSubject(key));
+      released.add(key);
+      if (isTelling) return;
+      isTelling = true;
+      // A lost hint is found by looking.
+      void tell()
+        .catch(() => undefined)
+        .finally(() => {
+          isTelling = false;
+        });
+    },
+    listen(key, listener) {
+      const subject = lockSubject(key);
+      const those = listeners.get(subject) ?? new Set();
+      listeners.set(subject, those.add(listener));
+      if (!hasListened) notifications.listen(hear);
+      hasListened = true;
+      return () => {
+        those.delete(listener);
+        if (those.size === 0 && listeners.get(subject) === those) listeners.delete(subject);
+      };
+    },
+  };
+}
