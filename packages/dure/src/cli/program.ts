@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from "commander";
 import { addDeadLetterCommands } from "./dead-letter-commands.ts";
 import { describeFailure } from "./failure.ts";
 import { addGraphCommand } from "./graph-command.ts";
+import { addLockCommands } from "./lock-commands.ts";
 import { runMigrate } from "./migrate-command.ts";
 import type { MigrateCommandOptions } from "./migrate-command.ts";
 import type { DatabaseOptions } from "./database.ts";
@@ -29,7 +30,7 @@ export async function runCli(args: readonly string[], output: CliOutput): Promis
 function createProgram(output: CliOutput): Command {
   const program = new Command("dure")
     .description(
-      "Looks after the tables of dure: migrations, status, relays, sagas, dead letters; draws and checks sagas.",
+      "Looks after the tables of dure: migrations, status, relays, sagas, locks, dead letters; draws and checks sagas.",
     )
     .exitOverride()
     .showHelpAfterError('Try "dure --help", or --help after a command.')
@@ -48,6 +49,7 @@ function createProgram(output: CliOutput): Command {
   addRelayCommands(program, withDatabase, output);
   addDeadLetterCommands(program, withDatabase, output);
   addSagaCommands(program, withDatabase, output);
+  addLockCommands(program, withDatabase, output);
   addGraphCommand(program, output);
   return program;
 }

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import type { LeaseAnswer, LockAdminStore, LockStore } from "../lock/lock-store.ts";
+import { ReleaseListeners } from "../lock/release-listeners.ts";
 import { lockSql } from "./lock-sql.ts";
 import type { LockSql } from "./lock-sql.ts";
 import { textOrNull } from "./message-row.ts";
@@ -26,7 +27,7 @@ const acquireMsMax = 5_000;
  * Leases in the service's own database: a transaction under a lock releases it in its COMMIT. After a failover to a
  * standby that had not received everything, a lease or a token may have been lost with the rest of the database.
  */
-export function postgresLockStore(parts: PostgresLockStoreParts): LockStore {
+export function postgresLockStore(parts: PostgresLockStoreParts): LockStore & LockNewsEnd {
   const { pool, schema } = parts;
   const sql = lockSql(schema);
   const acquire = preparedQuery(pool, sql.acquire);
@@ -111,6 +112,11 @@ export function lockSubject(key: string): string {
 
 const tellEveryMs = 5;
 
+/** Resolves when what was released has been told. */
+interface LockNewsEnd {
+  close(): Promise<void>;
+}
+
 /**
  * Who waits where is told when a lock is free: those of this process at once, those of others by NOTIFY, and only
  * where the row says that somebody waits. Many releases in a moment are one question.
@@ -118,17 +124,16 @@ const tellEveryMs = 5;
 function createLockNews(
   { pool, notifications, clock }: PostgresLockStoreParts,
   sql: LockSql,
-): Pick<LockStore, "tellReleased" | "listen"> {
-  const listeners = new Map<string, Set<() => void>>();
+): Pick<LockStore, "tellReleased" | "listen"> & LockNewsEnd {
+  const listeners = new ReleaseListeners();
   const released = new Set<string>();
-  let isTelling = false;
+  let telling: Promise<void> | undefined;
   let hasListened = false;
 
-  const wake = (subject: string): void => {
-    for (const listener of listeners.get(subject) ?? []) listener();
+  const hear = (subjects?: readonly string[]): void => {
+    if (subjects === undefined) listeners.tellAll();
+    else for (const subject of subjects) listeners.tell(subject);
   };
-  const hear = (subjects: readonly string[] = [...listeners.keys()]): void =>
-    subjects.forEach(wake);
   const tell = async (): Promise<void> => {
     while (released.size > 0) {
       const keys = [...released];
@@ -140,27 +145,20 @@ function createLockNews(
   };
   return {
     tellReleased(key) {
-      wake(lockSubject(key));
+      listeners.tell(lockSubject(key));
       released.add(key);
-      if (isTelling) return;
-      isTelling = true;
       // A lost hint is found by looking.
-      void tell()
+      telling ??= tell()
         .catch(() => undefined)
         .finally(() => {
-          isTelling = false;
+          telling = undefined;
         });
     },
-    listen(key, listener) {
-      const subject = lockSubject(key);
-      const those = listeners.get(subject) ?? new Set();
-      listeners.set(subject, those.add(listener));
+    listen(key, wake) {
       if (!hasListened) notifications.listen(hear);
       hasListened = true;
-      return () => {
-        those.delete(listener);
-        if (those.size === 0 && listeners.get(subject) === those) listeners.delete(subject);
-      };
+      return listeners.listen(lockSubject(key), wake);
     },
+    close: async () => telling,
   };
 }

@@ -75,6 +75,7 @@ export function postgresStore<Client extends PostgresClient>(
     clock,
     logger,
   });
+  const locks = postgresLockStore({ pool: bounded, schema, notifications, clock });
   return {
     outbox: postgresOutboxStore(bounded, schema),
     inbox: postgresInboxStore(bounded, schema),
@@ -82,7 +83,7 @@ export function postgresStore<Client extends PostgresClient>(
     transactions: postgresTransactionStore(pool, { schema, idleInTransactionMsMax }),
     sagas: postgresSagaStore(bounded, schema),
     flows: postgresFlowStore(schema),
-    locks: postgresLockStore({ pool: bounded, schema, notifications, clock }),
+    locks,
     guardStatement: guardStatement(schema),
     admin: postgresAdminStore(bounded, schemaName, pool),
     news: {
@@ -102,6 +103,9 @@ export function postgresStore<Client extends PostgresClient>(
       clock,
       logger,
     }),
-    close: () => notifications.close(),
+    async close() {
+      await locks.close();
+      await notifications.close();
+    },
   };
 }

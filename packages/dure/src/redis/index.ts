@@ -1,2 +1,4 @@
 export { classifyRedisError } from "./redis-client.ts";
 export type { IoredisClient, NodeRedisClient, RedisClient, RedisFailure } from "./redis-client.ts";
+export { redisLockStore } from "./lock-store.ts";
+export type { RedisLockStoreOptions } from "./lock-store.ts";
