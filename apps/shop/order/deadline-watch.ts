@@ -1,13 +1,15 @@
-import { setTimeout as delay } from "node:timers/promises";
 import type { Pool } from "pg";
 import type { Logger } from "pino";
 import { Gauge } from "prom-client";
 import type { Registry } from "prom-client";
+import { sweepAsLeader } from "../chassis/leader-sweep.ts";
+import type { ServiceDure } from "../chassis/messaging.ts";
 import * as sql from "./checkout-sql.ts";
 
 /** What the watch needs. */
 export interface DeadlineWatchOptions {
   readonly pool: Pool;
+  readonly dure: ServiceDure;
   readonly logger: Logger;
   readonly everyMs: number;
 }
@@ -25,22 +27,16 @@ const batchSizeMax = 500;
 
 /**
  * Looks for checkouts that wait too long until the signal ends it, and logs each once with the
- * service that it waits for. It only reports: the event may still come. Several instances may
- * watch; each checkout is found by one of them.
+ * service that it waits for. It only reports: the event may still come. One instance
+ * watches at a time. Never rejects.
  */
-export async function watchDeadlines(
-  options: DeadlineWatchOptions,
-  signal: AbortSignal,
-): Promise<void> {
-  while (!signal.aborted) {
-    try {
-      await reportOverdue(options, signal);
-    } catch (error) {
-      options.logger.warn({ err: error }, "the deadline watch failed and tries again");
-    }
-    // An aborted wait is over, not failed.
-    await delay(options.everyMs, undefined, { signal }).catch(() => undefined);
-  }
+export function watchDeadlines(options: DeadlineWatchOptions, signal: AbortSignal): Promise<void> {
+  const { dure, everyMs } = options;
+  return sweepAsLeader(
+    { dure, name: "order.overdue", everyMs },
+    ({ signal: ending }) => reportOverdue(options, ending),
+    signal,
+  );
 }
 
 /** Shows how many checkouts wait too long, by the service that they wait for. */

@@ -74,10 +74,10 @@ export function startOrder(
 
     await dure.start();
     const watching = new AbortController();
-    const timing = { pool, logger, everyMs: watchEveryMs };
+    const sweeps = { pool, dure, logger, everyMs: watchEveryMs };
     const watch = Promise.all([
-      watchDeadlines(timing, watching.signal),
-      cancelUnbegun({ ...timing, dure }, watching.signal),
+      watchDeadlines(sweeps, watching.signal),
+      cancelUnbegun(sweeps, watching.signal),
     ]);
     resources.defer(async () => {
       watching.abort();

@@ -1,7 +1,6 @@
-import { setTimeout as delay } from "node:timers/promises";
 import type { SagaOutcome } from "dure";
 import type { Pool } from "pg";
-import type { Logger } from "pino";
+import { sweepAsLeader } from "../chassis/leader-sweep.ts";
 import type { ServiceDure } from "../chassis/messaging.ts";
 import * as sql from "./checkout-sql.ts";
 import { cancelReasonOf } from "./domain.ts";
@@ -11,7 +10,6 @@ import { lockKnownOrder, moveOrder } from "./order-moves.ts";
 export interface UnbegunOptions {
   readonly pool: Pool;
   readonly dure: ServiceDure;
-  readonly logger: Logger;
   readonly everyMs: number;
 }
 
@@ -27,20 +25,19 @@ const answerWithinMs = 200;
 
 /**
  * Cancels orders whose saga has ended before its first step, until the signal ends it: a saga that was
- * canceled that early has nothing to compensate, so none of its steps could tell the order.
+ * canceled that early has nothing to compensate, so none of its steps could tell the order. One instance
+ * does it at a time. Never rejects.
  */
-export async function cancelUnbegun(options: UnbegunOptions, signal: AbortSignal): Promise<void> {
-  const { pool, logger, everyMs } = options;
-  while (!signal.aborted) {
-    try {
+export function cancelUnbegun(options: UnbegunOptions, signal: AbortSignal): Promise<void> {
+  const { pool, dure, everyMs } = options;
+  return sweepAsLeader(
+    { dure, name: "order.unbegun", everyMs },
+    async () => {
       const { rows } = await pool.query<UnbegunRow>(sql.listUnbegun, [everyMs, batchSizeMax]);
       await Promise.all(rows.map((row) => cancelIfEnded(options, row)));
-    } catch (error) {
-      logger.warn({ err: error }, "orders without a saga cannot be looked for; it is tried again");
-    }
-    // An aborted wait is over, not failed.
-    await delay(everyMs, undefined, { signal }).catch(() => undefined);
-  }
+    },
+    signal,
+  );
 }
 
 async function cancelIfEnded(

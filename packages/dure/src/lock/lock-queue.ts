@@ -106,7 +106,16 @@ export class LockQueue {
     const { token } = answer;
     const onEnded = (): void => store.tellReleased(key);
     const lease = new RenewedLease({
-      ...{ store, clock, logger, key, holder, token, leaseMs, holdMsMax, askedAt, onEnded },
+      store,
+      clock,
+      logger,
+      key,
+      holder,
+      token,
+      leaseMs,
+      holdMsMax,
+      askedAt,
+      onEnded,
     });
     if (lease.isHeld) return lease;
     await lease[Symbol.asyncDispose]();

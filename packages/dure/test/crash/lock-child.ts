@@ -37,12 +37,16 @@ pool.on("error", () => {});
 const redis =
   plan.redisUrl === undefined
     ? undefined
-    : await createClient({ url: plan.redisUrl }).on("error", () => {}).connect();
+    : await createClient({ url: plan.redisUrl })
+        .on("error", () => {})
+        .connect();
 const store = postgresStore({ pool, idleInTransactionMsMax: leaseMs });
 const dure = createDure({
   service: name,
   store,
-  locks: { store: recording(redis === undefined ? store.locks : redisLockStore({ client: redis })) },
+  locks: {
+    store: recording(redis === undefined ? store.locks : redisLockStore({ client: redis })),
+  },
 });
 const guard = postgresLockGuard();
 const rows = postgresFencedTable({ table: "counter", holderColumn: "holder", columns: ["value"] });

@@ -72,10 +72,7 @@ const bad: Readonly<Record<string, readonly Lease[]>> = {
     say("release", "a", [2, 3]),
     acquire("b", [4, 5], 2),
   ],
-  "released by another": [
-    acquire("a", [0, 1], 1),
-    say("release", "b", [2, 3]),
-  ],
+  "released by another": [acquire("a", [0, 1], 1), say("release", "b", [2, 3])],
   "believed after it was given away": [
     acquire("a", [0, 1], 1),
     acquire("b", [101, 102], 2),

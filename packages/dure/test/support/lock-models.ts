@@ -6,7 +6,9 @@ export type LeaseAsked =
   | { readonly kind: "release" | "believe"; readonly holder: string };
 
 export type LeaseAnswered =
-  { readonly token: number } | { readonly isHeldByAnother: true } | { readonly is: boolean };
+  | { readonly token: number }
+  | { readonly isHeldByAnother: true }
+  | { readonly is: boolean };
 
 /** Who holds a lock, and until when at least, in milliseconds of the processes' common clock. */
 export interface LeaseState {
