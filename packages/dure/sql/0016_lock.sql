@@ -71,6 +71,23 @@ begin
 end
 $$;
 
+-- Gives the lock back, in a transaction of its own. A lock that is kept for a while keeps its holder, of whom nobody will
+-- hear again. Its commit does not wait for the disk: a release that a crash of the server undoes is one that its lease
+-- makes up for. A grant waits, and a renewal: others and the holder have believed them.
+create function lock_release(p_key text, p_holder text, p_keep_ms integer) returns boolean
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  update lock_lease l set
+    holder = case when l.acquired_at + p_keep_ms * interval '1 ms' > clock_timestamp() then l.holder end,
+    expires_at = greatest(clock_timestamp(), l.acquired_at + p_keep_ms * interval '1 ms')
+  where l.key = p_key and l.holder = p_holder and l.expires_at > clock_timestamp();
+  return found;
+end
+$$;
+
 -- The last statement of a transaction under a lock: gives the lock back in the same commit, or fails because it is not
 -- held any more. The row stays locked until COMMIT, so that nobody takes the lock between this answer and that.
 create function lock_commit(p_key text, p_holder text) returns void

@@ -24,12 +24,7 @@ export function lockSql(schema: string): LockSql {
     renew: `/* dure:lock.renew */
       update ${schema}.lock_lease l set expires_at = clock_timestamp() + $3::integer * interval '1 ms'
       where l.key = $1 and l.holder = $2 and l.expires_at > clock_timestamp()`,
-    // A lock that is kept for a while keeps its holder, of whom nobody will hear again.
-    release: `/* dure:lock.release */
-      update ${schema}.lock_lease l set
-        holder = case when l.acquired_at + $3::integer * interval '1 ms' > clock_timestamp() then l.holder end,
-        expires_at = greatest(clock_timestamp(), l.acquired_at + $3::integer * interval '1 ms')
-      where l.key = $1 and l.holder = $2 and l.expires_at > clock_timestamp()`,
+    release: `/* dure:lock.release */ select ${schema}.lock_release($1, $2, $3) as is_released`,
     commit: `/* dure:lock.commit */ select ${schema}.lock_commit($1, $2)`,
     wanted: `/* dure:lock.wanted */
       select l.key from ${schema}.lock_lease l

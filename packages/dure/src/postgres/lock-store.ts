@@ -55,8 +55,8 @@ export function postgresLockStore(parts: PostgresLockStoreParts): LockStore & Lo
       return rowCount === 1;
     },
     async release({ key, holder, keepMs }) {
-      const { rowCount } = await release([key, holder, keepMs], { msMax: acquireMsMax });
-      return rowCount === 1;
+      const { rows } = await release([key, holder, keepMs], { msMax: acquireMsMax });
+      return rows[0]?.["is_released"] === true;
     },
     releaseInCommit: ({ key, holder }) => ({ text: sql.commit, params: [key, holder] }),
     ...postgresLockAdmin(pool, schema, ({ key }) => news.tellReleased(key)),
