@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { DureError, isDureError } from "../core/errors.ts";
 import type { RunOptions, ServiceTransaction } from "../core/service-transaction.ts";
-import type { Statement } from "../core/transaction.ts";
+import type { Statement, TransactionHandle } from "../core/transaction.ts";
 import { lead, leadEvery } from "./leader.ts";
 import type { Leadership, LeadOutcome } from "./leader.ts";
 import type { Lease, RenewedLease } from "./lease.ts";
@@ -99,7 +99,16 @@ export interface LocksParts<Client> extends LockQueueParts {
     },
   ) => Promise<Result>;
   /** For locks outside the database of the transaction: what is run first in it. Fails with FENCED. */
-  readonly guard: (claim: LeaseHolder & { readonly token: number }) => Statement;
+  readonly guard: (
+    tx: TransactionHandle,
+    claim: LeaseHolder & { readonly token: number },
+  ) => Promise<void>;
+}
+
+/** A lock around the code that runs now; closed, for whoever was begun inside and has outlived it. */
+interface Enclosing {
+  readonly key: string;
+  isOpen: boolean;
 }
 
 const dayMs = 86_400_000;
@@ -109,7 +118,7 @@ const transactionHold = { name: "transactionMsMax", msDefault: 30_000, msMax: 3_
 /** Makes {@link Locks} over a store. */
 export function createLocks<Client>(parts: LocksParts<Client>): Locks<Client> {
   const queue = new LockQueue(parts);
-  const heldHere = new AsyncLocalStorage<readonly string[]>();
+  const enclosing = new AsyncLocalStorage<readonly Enclosing[]>();
   return {
     tryAcquire: async (key, options = {}) =>
       queue.tryAcquire(key, readLockOptions(key, options, hold, options.holdMsMax)),
@@ -118,12 +127,17 @@ export function createLocks<Client>(parts: LocksParts<Client>): Locks<Client> {
     async withLock(key, options, work) {
       const { transactionMsMax, signal } = options;
       const settings = readLockOptions(key, options, transactionHold, transactionMsMax);
-      const outer = heldHere.getStore() ?? [];
-      if (outer.includes(key)) throw reentered(key);
+      const outer = enclosing.getStore() ?? [];
+      if (outer.some((each) => each.key === key && each.isOpen)) throw reentered(key);
       await using lease = await queue.acquire(key, settings, signal);
-      return await heldHere.run([...outer, key], () =>
-        commitUnder(parts, lease, settings.holdMsMax, work),
-      );
+      const here: Enclosing = { key, isOpen: true };
+      try {
+        return await enclosing.run([...outer, here], () =>
+          commitUnder(parts, lease, settings.holdMsMax, work),
+        );
+      } finally {
+        here.isOpen = false;
+      }
     },
     lead: (name, options, work) => lead({ ...parts, queue }, name, options, work),
     leadEvery: (name, options, work, signal) =>
@@ -143,8 +157,7 @@ async function commitUnder<Client, Result>(
     const result = await transaction(
       async (tx) => {
         if (store.releaseInCommit === undefined) {
-          const { text, params } = guard({ key, token, holder });
-          await tx.query(text, params);
+          await guard(tx, { key, token, holder });
         }
         return work({ tx, key, token, holder, signal });
       },

@@ -1,5 +1,5 @@
 import { DureError } from "../core/errors.ts";
-import type { Statement, TransactionHandle } from "../core/transaction.ts";
+import type { TransactionHandle } from "../core/transaction.ts";
 import type { FencedTable, FencingClaim, LockGuard } from "../lock/guarded-write.ts";
 import { fencedTableSql, lockSql } from "./lock-sql.ts";
 import { checkSchemaName, quoteIdentifier } from "./pool.ts";
@@ -8,10 +8,18 @@ import { sqlStateOf, translateSqlError } from "./sqlstate.ts";
 /** What is written, and under which lock. */
 type GuardedWrite = FencingClaim & { readonly resource: string };
 
-/** The guarded write as a statement, for whoever knows that it is in a transaction. `schema` is quoted. */
-export function guardStatement(schema: string): (write: GuardedWrite) => Statement {
+/** The guard for whoever knows that it is in a transaction. `schema` is quoted. */
+export function guardedWrite(
+  schema: string,
+): (tx: TransactionHandle, write: GuardedWrite) => Promise<void> {
   const { guard } = lockSql(schema);
-  return ({ resource, token, holder }) => ({ text: guard, params: [resource, token, holder] });
+  return async (tx, { resource, token, holder }) => {
+    try {
+      await tx.query(guard, [resource, token, holder]);
+    } catch (error) {
+      throw translateSqlError(error);
+    }
+  };
 }
 
 /**
@@ -25,21 +33,19 @@ export function postgresLockGuard(options?: {
 }): LockGuard {
   const schema = quoteIdentifier(checkSchemaName(options?.schema ?? "dure"));
   const { assertTransaction } = lockSql(schema);
-  const statementOf = guardStatement(schema);
+  const write = guardedWrite(schema);
   return {
-    async assertNewest(tx, write) {
-      const { resource, token, holder } = write;
+    async assertNewest(tx, { resource, token, holder }) {
       if (resource.length < 1 || resource.length > 600) {
         throw invalid("resource: must be a text of 1 to 600 characters");
       }
       checkClaim({ token, holder });
-      const { text, params } = statementOf(write);
       try {
         await tx.query(assertTransaction);
-        await tx.query(text, params);
       } catch (error) {
         throw sqlStateOf(error) === "25P01" ? notInTransaction(error) : translateSqlError(error);
       }
+      await write(tx, { resource, token, holder });
     },
   };
 }

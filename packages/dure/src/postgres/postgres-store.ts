@@ -6,7 +6,7 @@ import type { ServiceStore } from "../service/service-store.ts";
 import { postgresAdminStore } from "./admin-store.ts";
 import { postgresInboxStore } from "./inbox-store.ts";
 import { postgresFlowStore } from "./flow-store.ts";
-import { guardStatement } from "./lock-guard.ts";
+import { guardedWrite } from "./lock-guard.ts";
 import { isLockSubject, postgresLockStore } from "./lock-store.ts";
 import { createMaintenance, readRetention } from "./maintenance.ts";
 import type { Retention } from "./maintenance.ts";
@@ -84,7 +84,7 @@ export function postgresStore<Client extends PostgresClient>(
     sagas: postgresSagaStore(bounded, schema),
     flows: postgresFlowStore(schema),
     locks,
-    guardStatement: guardStatement(schema),
+    guardWrite: guardedWrite(schema),
     admin: postgresAdminStore(bounded, schemaName, pool),
     news: {
       tell: () => notifications.tell(),

@@ -27,8 +27,8 @@ export function wireLocks<Client>({
     clock,
     logger,
     transaction,
-    guard: ({ key, ...claim }) =>
-      options.store.guardStatement({ resource: `lock:${key}`, ...claim }),
+    guard: (tx, { key, ...claim }) =>
+      options.store.guardWrite(tx, { resource: `lock:${key}`, ...claim }),
   });
   return { ...locks, ...createLockControl(store) };
 }

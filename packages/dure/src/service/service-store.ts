@@ -1,7 +1,7 @@
 import type { AdminStore } from "../admin/admin-store.ts";
 import type { ParkingStore } from "../core/parking.ts";
 import type { TransactionStore } from "../core/service-transaction.ts";
-import type { Statement } from "../core/transaction.ts";
+import type { TransactionHandle } from "../core/transaction.ts";
 import type { InboxStore } from "../inbox/inbox-store.ts";
 import type { FencingClaim } from "../lock/guarded-write.ts";
 import type { LockStore } from "../lock/lock-store.ts";
@@ -19,8 +19,14 @@ export interface ServiceStore<Client = unknown> {
   readonly sagas: SagaStore;
   readonly flows: FlowStore;
   readonly locks: LockStore;
-  /** To be run first in a transaction under a lock that lives elsewhere: fails with FENCED when a later holder was here. */
-  guardStatement(write: FencingClaim & { readonly resource: string }): Statement;
+  /**
+   * The guard of transactions under a lock that lives elsewhere, run first in them.
+   * @throws FENCED when a later holder was here
+   */
+  guardWrite(
+    tx: TransactionHandle,
+    write: FencingClaim & { readonly resource: string },
+  ): Promise<void>;
   /** Hints from process to process that the outbox has news; may be lost. */
   readonly news: {
     tell(): void;

@@ -94,6 +94,15 @@ describe("withLock", () => {
   it("is refused inside itself, at once", async () => {
     const nested = one.locks.withLock(key, {}, () => one.locks.withLock(key, {}, async () => 1));
     await expect(nested).rejects.toMatchObject({ code: "LOCK_REENTERED" });
+    const outliving = Promise.withResolvers<() => Promise<number>>();
+    const ended = Promise.withResolvers<void>();
+    const later = one.locks.withLock(key, {}, async () => {
+      const work = ended.promise.then(() => one.locks.withLock(key, {}, async () => 2));
+      outliving.resolve(() => work);
+    });
+    await later;
+    ended.resolve();
+    expect(await (await outliving.promise)()).toBe(2);
   });
 
   it("gives lock and transaction up when the transaction takes too long", async () => {
