@@ -9,6 +9,7 @@ import { postgresFencedTable, postgresLockGuard, postgresStore } from "../../src
 import { redisLockStore } from "../../src/redis/index.ts";
 import type { Operation } from "../support/linearizability.ts";
 import type { LeaseAnswered, LeaseAsked, WriteAsked } from "../support/lock-models.ts";
+import { wrapPool } from "../support/wrap-pool.ts";
 
 /** How a key is worked on: which of the guards stands before the write. */
 export type WorkKind = "with-lock" | "guard" | "fenced-row" | "unguarded";
@@ -40,7 +41,16 @@ const redis =
     : await createClient({ url: plan.redisUrl })
         .on("error", () => {})
         .connect();
-const store = postgresStore({ pool, idleInTransactionMsMax: leaseMs });
+const store = postgresStore({
+  pool: wrapPool(pool, {
+    async onClient(text, run) {
+      // After the last look of its own at the lease: only the database can refuse what it does when it was frozen here.
+      if (text.includes("dure:lock.commit") && Math.random() < 0.3) await pause("a commit");
+      return run();
+    },
+  }),
+  idleInTransactionMsMax: 4 * leaseMs,
+});
 const dure = createDure({
   service: name,
   store,
@@ -144,8 +154,8 @@ async function believe(
 }
 
 /** Here the process may be frozen. */
-async function pause(key: string): Promise<void> {
-  say({ inside: key });
+async function pause(where: string): Promise<void> {
+  say({ inside: where });
   await delay(5 + Math.random() * 25);
 }
 

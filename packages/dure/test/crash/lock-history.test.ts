@@ -140,16 +140,16 @@ const guarded: readonly WorkKind[] = ["with-lock", "guard", "fenced-row"];
 
 describe("processes that are frozen past their leases", () => {
   it("see one order of locks and guarded writes, in PostgreSQL", async () => {
-    expectLawful(await run(guarded, { rounds: 30 }));
+    expectLawful(await run(guarded, { rounds: 24 }));
   }, 120_000);
 
   it("see one order of locks and guarded writes, with locks in Redis", async (context) => {
     const { url: redisUrl } = needRedis(context, redis);
-    expectLawful(await run(guarded, { rounds: 30, redisUrl }));
+    expectLawful(await run(guarded, { rounds: 24, redisUrl }));
   }, 120_000);
 
   it("lose a write where nothing guards it, and that is found out", async () => {
-    const { writes, leases } = await run(["unguarded"], { rounds: 20 });
+    const { writes, leases } = await run(["unguarded"], { rounds: 15 });
     const verdicts = [...writes.values()].map((each) => checkLinearizable(each, registerModel));
     expect(verdicts).toMatchObject([{ kind: "violation" }]);
     // The locks themselves did nothing wrong: no lock can do better.
