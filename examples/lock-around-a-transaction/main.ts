@@ -31,8 +31,10 @@ const late = box.locks.withLock("seat:13", {}, async ({ tx, token }) => {
   console.log(`  the next holder has a greater token: ${next.token > token}`);
 });
 console.log(`  cat: ${await outcomeOf(late)}`);
-const { rows } = await pool.query("select taken_by from seat where id = 13");
-console.log(`  seat 13 is taken by: ${rows[0].taken_by ?? "nobody"}`);
+const { rows } = await pool.query<{ taken_by: string | null }>(
+  "select taken_by from seat where id = 13",
+);
+console.log(`  seat 13 is taken by: ${rows[0]?.taken_by ?? "nobody"}`);
 
 console.log("what is written elsewhere is guarded by the token:");
 const guard = postgresLockGuard();

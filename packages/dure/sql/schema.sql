@@ -54,6 +54,23 @@ create table inbox_message (
   is_tombstone boolean not null default false
 );
 
+create table lock_guard (
+  resource text not null,
+  token bigint not null,
+  holder text not null,
+  written_at timestamp with time zone not null
+);
+
+create table lock_lease (
+  key text not null,
+  holder text,
+  token bigint not null,
+  label text,
+  acquired_at timestamp with time zone,
+  expires_at timestamp with time zone not null default clock_timestamp(),
+  wanted_until timestamp with time zone
+);
+
 create table log_message (
   "position" bigint not null,
   appended_at timestamp with time zone not null,
@@ -271,6 +288,16 @@ alter table inbox_attempt add constraint inbox_attempt_pkey PRIMARY KEY (consume
 
 alter table inbox_message add constraint inbox_message_pkey PRIMARY KEY (consumer, message_id);
 
+alter table lock_guard add constraint lock_guard_pkey PRIMARY KEY (resource);
+
+alter table lock_guard add constraint lock_guard_resource_check CHECK (((length(resource) >= 1) AND (length(resource) <= 600)));
+
+alter table lock_lease add constraint lock_lease_check CHECK (((holder IS NULL) OR (acquired_at IS NOT NULL)));
+
+alter table lock_lease add constraint lock_lease_key_check CHECK (((length(key) >= 1) AND (length(key) <= 500)));
+
+alter table lock_lease add constraint lock_lease_pkey PRIMARY KEY (key);
+
 alter table log_offset add constraint log_offset_pkey PRIMARY KEY (consumer, topic, partition, "position");
 
 alter table log_producer add constraint log_producer_pkey PRIMARY KEY (source, shard);
@@ -362,6 +389,10 @@ CREATE UNIQUE INDEX inbox_message_pkey ON dure.inbox_message USING btree (consum
 CREATE INDEX inbox_message_received ON dure.inbox_message USING btree (received_at);
 comment on index inbox_message_received is 'dure:maintenance.prune-inbox: the records that are old enough to go';
 
+CREATE UNIQUE INDEX lock_guard_pkey ON dure.lock_guard USING btree (resource);
+
+CREATE UNIQUE INDEX lock_lease_pkey ON dure.lock_lease USING btree (key);
+
 CREATE INDEX log_message_position ON ONLY dure.log_message USING btree (topic, partition, "position");
 comment on index log_message_position is 'dure:log.read: messages of a topic and partition from a position on';
 
@@ -445,6 +476,8 @@ comment on index semantic_lock_expiry is 'dure:isolation.sweep: the locks whose 
 CREATE UNIQUE INDEX semantic_lock_pkey ON dure.semantic_lock USING btree (resource);
 
 create sequence audit_entry_id_seq cache 1;
+
+create sequence lock_token cache 1;
 
 create sequence log_position cache 1;
 
@@ -850,6 +883,120 @@ begin
     select i.message_id from inbox_message i where i.consumer = p_consumer and i.message_id = any (p_previous)
   );
   return next;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_acquire(p_key text, p_holder text, p_label text, p_lease_ms integer, p_wait_ms integer, OUT token bigint, OUT remaining_ms bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET lock_timeout TO '1s'
+AS $function$
+declare
+  v_lease lock_lease;
+  v_now timestamptz;
+begin
+  -- Looked at without a lock first: who waits and looks again writes nothing.
+  select * into v_lease from lock_lease l where l.key = p_key;
+  v_now := clock_timestamp();
+  if v_lease.holder <> p_holder and v_lease.expires_at > v_now
+    and (p_wait_ms = 0 or v_lease.wanted_until >= v_now + p_wait_ms * interval '1 ms')
+  then
+    remaining_ms := ceil(extract(epoch from v_lease.expires_at - v_now) * 1000);
+    return;
+  end if;
+  loop
+    select * into v_lease from lock_lease l where l.key = p_key for update;
+    exit when found;
+    -- A rival may have been first: then the row is looked for again, and waited for.
+    insert into lock_lease (key, token) values (p_key, 0) on conflict do nothing;
+  end loop;
+  -- Read when the row is ours: waiting for it costs nothing of the lease, and nothing is judged by an older time.
+  v_now := clock_timestamp();
+  if v_lease.holder <> p_holder and v_lease.expires_at > v_now then
+    -- A second more than needed, so that the looks of one waiter mark the row once.
+    update lock_lease l
+    set wanted_until = greatest(l.wanted_until, v_now + (p_wait_ms + 1000) * interval '1 ms')
+    where l.key = p_key and p_wait_ms > 0;
+    remaining_ms := ceil(extract(epoch from v_lease.expires_at - v_now) * 1000);
+    return;
+  end if;
+  update lock_lease l set
+    holder = p_holder,
+    token = case when l.holder = p_holder then l.token else nextval('lock_token') end,
+    label = p_label, acquired_at = v_now, expires_at = v_now + p_lease_ms * interval '1 ms'
+  where l.key = p_key
+  returning l.token into token;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_commit(p_key text, p_holder text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  update lock_lease l set holder = null, expires_at = clock_timestamp()
+  where l.key = p_key and l.holder = p_holder and l.expires_at > clock_timestamp();
+  if not found then
+    raise exception 'the lease of lock "%" was lost before COMMIT: nothing was committed', p_key
+      using errcode = 'DU016', hint = 'Take the lock again and read again what was read under it.';
+  end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_force_release(p_key text, p_actor text, p_reason text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  update lock_lease l set holder = null, expires_at = clock_timestamp()
+  where l.key = p_key and l.holder is not null and l.expires_at > clock_timestamp();
+  if not found then
+    return false;
+  end if;
+  insert into audit_entry (actor, action, subject, reason)
+  values (p_actor, 'lock.release', 'lock/' || p_key, p_reason);
+  return true;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_guard_write(p_resource text, p_token bigint, p_holder text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  insert into lock_guard as g (resource, token, holder, written_at)
+  values (p_resource, p_token, p_holder, clock_timestamp())
+  on conflict (resource) do update
+  set token = excluded.token, holder = excluded.holder, written_at = excluded.written_at
+  where g.token < excluded.token or (g.token = excluded.token and g.holder = excluded.holder);
+  if not found then
+    raise exception 'a write of "%" under fencing token % was refused: a later holder has written', p_resource, p_token
+      using errcode = 'DU003', hint = 'The lock was lost. Take it again and read again what was read under it.';
+  end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_release(p_key text, p_holder text, p_keep_ms integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  update lock_lease l set
+    holder = case when l.acquired_at + p_keep_ms * interval '1 ms' > clock_timestamp() then l.holder end,
+    expires_at = greatest(clock_timestamp(), l.acquired_at + p_keep_ms * interval '1 ms')
+  where l.key = p_key and l.holder = p_holder and l.expires_at > clock_timestamp();
+  return found;
 end
 $function$
 ;

@@ -2,7 +2,7 @@
 import { setImmediate, setTimeout as delay } from "node:timers/promises";
 import { createClient } from "redis";
 import pg from "pg";
-import { createDure, isDureError } from "../../src/index.ts";
+import { createDure, isDureError, systemClock } from "../../src/index.ts";
 import type { TransactionHandle } from "../../src/index.ts";
 import type { LockStore } from "../../src/lock/index.ts";
 import { postgresFencedTable, postgresLockGuard, postgresStore } from "../../src/postgres/index.ts";
@@ -45,7 +45,7 @@ const store = postgresStore({
   pool: wrapPool(pool, {
     async onClient(text, run) {
       // After the last look of its own at the lease: only the database can refuse what it does when it was frozen here.
-      if (text.includes("dure:lock.commit") && Math.random() < 0.3) await pause("a commit");
+      if (text.includes("dure:lock.commit") && systemClock.random() < 0.3) await pause("a commit");
       return run();
     },
   }),
@@ -156,7 +156,7 @@ async function believe(
 /** Here the process may be frozen. */
 async function pause(where: string): Promise<void> {
   say({ inside: where });
-  await delay(5 + Math.random() * 25);
+  await delay(5 + systemClock.random() * 25);
 }
 
 /** Reads the number; then the process may be frozen; writes the next. */
@@ -197,7 +197,7 @@ async function workUnaware(key: string, kind: WorkKind, written: Written): Promi
   client.on("error", ignoreLoss);
   try {
     // Frozen here, it comes to the guard when another has been there.
-    if (Math.random() < 0.5) await pause(key);
+    if (systemClock.random() < 0.5) await pause(key);
     await client.query(`begin; set local idle_in_transaction_session_timeout = ${4 * leaseMs}`);
     if (kind === "guard") await guard.assertNewest(client, { resource: key, token, holder });
     // Before it is read: what a row is fenced with, it is fenced with for its reader, too.
@@ -242,7 +242,7 @@ async function work({ key, kind }: LockChildPlan["keys"][number]): Promise<void>
 await redis?.ping();
 await pool.query("select 1");
 for (let round = 0; round < plan.rounds; round += 1) {
-  const chosen = plan.keys[Math.floor(Math.random() * plan.keys.length)];
+  const chosen = plan.keys[Math.floor(systemClock.random() * plan.keys.length)];
   if (chosen !== undefined) await work(chosen);
 }
 say({ isDone: true });

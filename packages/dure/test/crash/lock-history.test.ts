@@ -4,6 +4,7 @@
  * does, and of what was written under guards nothing is lost.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { systemClock } from "../../src/index.ts";
 import { checkLinearizable, type Operation } from "../support/linearizability.ts";
 import {
   type LeaseAnswered,
@@ -92,10 +93,10 @@ async function freezeNowAndThen(child: SpawnedChild): Promise<number> {
       return freezes;
     }
     seen = child.lines.length;
-    if (Math.random() < 0.75) continue;
+    if (systemClock.random() < 0.75) continue;
     child.kill("SIGSTOP");
     freezes += 1;
-    await holdsFor(() => true, { what: "a freeze", forMs: leaseMs * (1.1 + Math.random()) });
+    await holdsFor(() => true, { what: "a freeze", forMs: leaseMs * (1.1 + systemClock.random()) });
     child.kill("SIGCONT");
   }
 }

@@ -40,7 +40,8 @@ function accept(token: number, holder: string): Promise<void> {
 
 function seat(): Promise<Record<string, unknown> | undefined> {
   const text = "select taken_by, fencing_token::int as token from seat where id = $1";
-  return database.pool.query(text, [count]).then(({ rows }) => rows[0]);
+  const found = database.pool.query<Record<string, unknown>>(text, [count]);
+  return found.then(({ rows }) => rows[0]);
 }
 
 describe("the library's guard", () => {
