@@ -2,6 +2,8 @@ import { ExponentialBackoff, handleWhen, retry } from "cockatiel";
 import { Agent, request as send } from "undici";
 import type { z } from "zod";
 import type { ServiceName } from "./config.ts";
+import { nameOfCall } from "./instruments.ts";
+import type { ServiceInstruments } from "./instruments.ts";
 import { quoteKey } from "./key-header.ts";
 import { PeerError, errorFromAnswer, errorFromConnection } from "./peer-error.ts";
 import type { ServiceTokens } from "./service-token.ts";
@@ -20,6 +22,7 @@ export interface PeerClientOptions {
   readonly retries?: number;
   /** @defaultValue 64 */
   readonly connectionsMax?: number;
+  readonly instruments?: ServiceInstruments | undefined;
 }
 
 /** One call. The path is the peer's own, with every id already percent-encoded (`pathOf`). */
@@ -170,22 +173,36 @@ async function transfer(
   agent: Agent,
   call: PeerCall,
 ): Promise<PeerAnswer> {
+  const { peer, instruments } = options;
+  const token = await options.tokens.current();
+  const ask = (): Promise<PeerAnswer> => exchange(options, { agent, call, token });
+  try {
+    if (instruments === undefined) return await ask();
+    return await instruments.call(nameOfCall(peer, call.method, call.path), ask);
+  } catch (error) {
+    throw errorFromConnection(peer, error, call.context.signal?.aborted === true);
+  }
+}
+
+async function exchange(
+  options: PeerClientOptions,
+  {
+    agent,
+    call,
+    token,
+  }: { readonly agent: Agent; readonly call: PeerCall; readonly token: string },
+): Promise<PeerAnswer> {
   const { signal } = call.context;
   const timeout = AbortSignal.timeout(call.timeoutMs ?? options.timeoutMs ?? 5000);
-  const token = await options.tokens.current();
-  try {
-    const answer = await send(urlOf(options.baseUrl, call), {
-      dispatcher: agent,
-      method: call.method,
-      headers: headersOf(call, token),
-      signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
-      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
-    });
-    const text = await answer.body.text();
-    return { status: answer.statusCode, headers: singleHeaders(answer.headers), text };
-  } catch (error) {
-    throw errorFromConnection(options.peer, error, signal?.aborted === true);
-  }
+  const answer = await send(urlOf(options.baseUrl, call), {
+    dispatcher: agent,
+    method: call.method,
+    headers: headersOf(call, token),
+    signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
+    ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+  });
+  const text = await answer.body.text();
+  return { status: answer.statusCode, headers: singleHeaders(answer.headers), text };
 }
 
 function urlOf(baseUrl: string, call: PeerCall): URL {

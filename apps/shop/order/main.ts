@@ -36,9 +36,9 @@ export function startOrder(
   { deadlineMs = 60_000, watchEveryMs = 5000 }: OrderTiming = {},
 ): Promise<RunningService> {
   return startService(config, async (resources) => {
-    const { name, databaseUrl: url, poolMax } = config;
+    const { name, databaseUrl: url, poolMax, instruments } = config;
     const logger = createLogger({ service: name, level: config.logLevel });
-    const pool = createDatabasePool({ url, service: name, poolMax, logger });
+    const pool = createDatabasePool({ url, service: name, poolMax, logger, instruments });
     resources.defer(() => pool.end());
     await migrate(pool, new URL("migrations/", import.meta.url));
     const peers = connectPeers(config, resources);
@@ -62,6 +62,7 @@ export function startOrder(
       authenticator: createAuthenticator(config.auth),
       callers: "services",
       readiness: [databaseReadiness(pool)],
+      instruments,
     });
     exposeMessagingMetrics(dure, server.metrics);
     exposeOverdue(pool, server.metrics);

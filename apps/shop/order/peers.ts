@@ -12,8 +12,10 @@ export type Peers = Readonly<Record<PeerName, PeerClient>>;
 /** Connects to the peers; the stack closes the connections. */
 export function connectPeers(config: ServiceConfig, resources: AsyncDisposableStack): Peers {
   const tokens = createServiceTokens(config.auth, config.name);
+  const { instruments } = config;
   const connect = (peer: PeerName): PeerClient => {
-    const client = createPeerClient({ peer, baseUrl: config.peers[peer], tokens, retries: 2 });
+    const baseUrl = config.peers[peer];
+    const client = createPeerClient({ peer, baseUrl, tokens, retries: 2, instruments });
     resources.defer(() => client.close());
     return client;
   };

@@ -23,9 +23,9 @@ export function startPayment(
   options: PaymentOptions = {},
 ): Promise<RunningService> {
   return startService(config, async (resources) => {
-    const { name, databaseUrl: url, poolMax } = config;
+    const { name, databaseUrl: url, poolMax, instruments } = config;
     const logger = createLogger({ service: name, level: config.logLevel });
-    const pool = createDatabasePool({ url, service: name, poolMax, logger });
+    const pool = createDatabasePool({ url, service: name, poolMax, logger, instruments });
     resources.defer(() => pool.end());
     await migrate(pool, new URL("migrations/", import.meta.url));
     const dure = await createMessaging({ config, pool, contracts: shopEvents, logger, resources });
@@ -38,6 +38,7 @@ export function startPayment(
       authenticator: createAuthenticator(config.auth),
       callers: "services",
       readiness: [databaseReadiness(pool)],
+      instruments,
     });
     exposeMessagingMetrics(dure, server.metrics);
     exposeWaitingPayments(pool, server.metrics);

@@ -40,6 +40,7 @@ export function createProviderClient(options: ProviderClientOptions): ProviderCl
     timeoutMs,
     retries: 0,
     connectionsMax,
+    instruments: config.instruments,
   });
 
   async function send(request: ProviderRequest, context: CallContext): Promise<ProviderOutcome> {

@@ -173,7 +173,8 @@ create table outbox_setting (
   shard_count smallint not null,
   lock_namespace integer not null,
   position_sequences regclass[] not null,
-  incarnation integer not null default 1
+  incarnation integer not null default 1,
+  tableless text not null default 'off'::text
 );
 
 create table parked_message (
@@ -323,6 +324,8 @@ alter table outbox_setting add constraint outbox_setting_pkey PRIMARY KEY (singl
 alter table outbox_setting add constraint outbox_setting_shard_count_check CHECK (((shard_count >= 1) AND (shard_count <= 64)));
 
 alter table outbox_setting add constraint outbox_setting_singleton_check CHECK (singleton);
+
+alter table outbox_setting add constraint outbox_setting_tableless_check CHECK ((tableless = ANY (ARRAY['off'::text, 'on'::text, 'lost'::text])));
 
 alter table parked_message add constraint parked_message_pkey PRIMARY KEY (id);
 
@@ -537,6 +540,22 @@ create view outbox_status as
      LEFT JOIN dure.parked_message p ON (((p.side = 'relay'::text) AND (p.consumer = m.source) AND (p.message_id = (m.id)::text))))
      LEFT JOIN dure.claim k ON (((k.scope = 'outbox'::text) AND (k.slot = m.shard))))
      LEFT JOIN dure.claim_member w ON (((w.scope = k.scope) AND (w.member_id = k.member_id) AND (w.lease_until > clock_timestamp()))));
+
+create view outbox_wal as
+ SELECT slot_name,
+    active_pid,
+    wal_status,
+    safe_wal_size,
+    confirmed_flush_lsn,
+    (pg_wal_lsn_diff(
+        CASE
+            WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()
+            ELSE pg_current_wal_lsn()
+        END, confirmed_flush_lsn))::bigint AS lag_bytes,
+    ( SELECT outbox_setting.tableless
+           FROM dure.outbox_setting) AS tableless
+   FROM pg_replication_slots s
+  WHERE (slot_name = dure.outbox_wal_slot());
 
 create view saga_event as
  SELECT j.saga_id,
@@ -1272,6 +1291,62 @@ end
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION dure.outbox_emit(p_source text, p_events jsonb, p_is_in_transaction boolean)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+declare
+  v_state text;
+  v_incarnation integer;
+  v_count integer;
+begin
+  if not p_is_in_transaction and pg_current_xact_id_if_assigned() is null then
+    return -1;
+  end if;
+  select tableless, incarnation into strict v_state, v_incarnation from outbox_setting;
+  if v_state <> 'on' then
+    raise exception 'no slot keeps the write-ahead log for events that stand there alone (tableless: %)', v_state
+      using errcode = 'DU011',
+        hint = case v_state when 'lost' then 'Its slot was lost: run "dure relay resync", then events are taken again.'
+          else 'Start a process that relays by the log (postgresStore: wal) first.' end;
+  end if;
+  perform pg_advisory_xact_lock(outbox_lock_namespace() + l.shard, l.lock)
+  from (
+    select distinct
+      ((h.hash & 9223372036854775807) % outbox_shard_count())::integer as shard,
+      ((h.hash >> 24) & 2147483647)::integer as lock
+    from (
+      select hashtextextended((e ->> 'topic') || chr(31) || (e ->> 'key'), 0) as hash
+      from jsonb_array_elements(p_events) e
+    ) h
+    order by 1, 2 limit 1001
+  ) l;
+  get diagnostics v_count = row_count;
+  if v_count > 1000 then
+    raise exception 'a transaction may emit for at most 1,000 keys, this one has more'
+      using errcode = 'DU002', hint = 'Split the work: each lock takes a place in the shared lock table.';
+  end if;
+  perform pg_logical_emit_message(true, outbox_wal_slot(), json_build_object(
+    'position', nextval((outbox_sequences())[(e.key_hash & 9223372036854775807) % outbox_shard_count() + 1])::text,
+    'shard', (e.key_hash & 9223372036854775807) % outbox_shard_count(),
+    'id', e.id, 'source', p_source, 'topic', e.topic, 'key', e.key, 'type', e.type, 'version', e.version,
+    'data', e.data, 'context', e.context, 'written_at', clock_timestamp(), 'incarnation', v_incarnation
+  )::text)
+  from (
+    select r.*, hashtextextended(r.topic || chr(31) || r.key, 0) as key_hash
+    from rows from (jsonb_to_recordset(p_events) as (
+      id uuid, topic text, key text, type text, version smallint, data text, context jsonb
+    )) with ordinality as r (id, topic, key, type, version, data, context, n)
+    order by r.n
+  ) e;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.outbox_is_behind(p_shard smallint)
  RETURNS boolean
  LANGUAGE sql
@@ -1345,7 +1420,7 @@ $function$
 ;
 
 CREATE OR REPLACE FUNCTION dure.outbox_positions()
- RETURNS TABLE(last bigint, incarnation bigint, is_paused boolean)
+ RETURNS TABLE(last bigint, incarnation bigint, is_paused boolean, tableless text)
  LANGUAGE plpgsql
  SET search_path TO 'dure', 'pg_temp'
 AS $function$
@@ -1353,7 +1428,7 @@ AS $function$
 begin
   return query
     select coalesce(pg_sequence_last_value(p.sequence), 0), s.incarnation::bigint,
-      exists (select from outbox_pause)
+      exists (select from outbox_pause), s.tableless
     from outbox_setting s, unnest(s.position_sequences) with ordinality as p (sequence, n)
     order by p.n;
 end
@@ -1548,6 +1623,27 @@ CREATE OR REPLACE FUNCTION dure.outbox_sequences()
 AS $function$select '{outbox_position_0,outbox_position_1,outbox_position_2,outbox_position_3,outbox_position_4,outbox_position_5,outbox_position_6,outbox_position_7}'::regclass[]$function$
 ;
 
+CREATE OR REPLACE FUNCTION dure.outbox_set_tableless(p_state text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_before text;
+begin
+  select tableless into strict v_before from outbox_setting for update;
+  if p_state = 'on' and v_before = 'off' and exists (
+    select from claim_member where scope = 'outbox' and lease_until > clock_timestamp()
+  ) then
+    raise exception 'tableless events cannot be switched on while relays of this outbox are at work'
+      using errcode = 'DU010', hint = 'Stop every process that relays, then start those that relay by the log.';
+  end if;
+  update outbox_setting set tableless = p_state where tableless <> p_state;
+  return v_before;
+end
+$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.outbox_shard_count()
  RETURNS integer
  LANGUAGE sql
@@ -1561,6 +1657,77 @@ CREATE OR REPLACE FUNCTION dure.outbox_stream_hash(p_source text, p_topic text, 
  IMMUTABLE PARALLEL SAFE
 AS $function$
   select hashtextextended(p_source || chr(31) || p_topic || chr(31) || p_key, 0)
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.outbox_wal_publication()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+  select left('dure_outbox_' || regexp_replace(lower(current_schema()), '[^a-z0-9_]', '_', 'g'), 63)
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.outbox_wal_publish()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('dure.wal:' || current_schema(), 0));
+  if not exists (select from pg_publication where pubname = outbox_wal_publication()) then
+    execute format(
+      'create publication %I for table %I.outbox_message with (publish = ''insert'', publish_via_partition_root = true)',
+      outbox_wal_publication(), current_schema()
+    );
+  end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.outbox_wal_resync(p_actor text, p_reason text)
+ RETURNS TABLE(shard smallint, missing bigint)
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  v_state text;
+begin
+  select tableless into strict v_state from outbox_setting for update;
+  return query
+    select s.shard, coalesce(sum(r.until - r.first + 1 - (
+      select count(*) from outbox_message m where m.shard = s.shard and m.position between r.first and r.until
+    )), 0)::bigint
+    from (
+      select (n - 1)::smallint as shard, coalesce(pg_sequence_last_value(sequence), 0) as last
+      from outbox_setting, unnest(position_sequences) with ordinality as u (sequence, n)
+    ) s
+    left join lateral (
+      select low, done from outbox_cursor where shard = s.shard order by epoch desc, n desc limit 1
+    ) c on true
+    left join lateral (
+      select o.first, least(o.last, s.last) as until from outbox_open_ranges(c.low, c.done) o where o.first <= s.last
+    ) r on true
+    group by s.shard order by s.shard;
+  if v_state = 'lost' then
+    update outbox_setting set tableless = 'on';
+  end if;
+  insert into audit_entry (actor, action, subject, reason) values (p_actor, 'relay.resync', 'outbox', p_reason);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.outbox_wal_slot()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+  select left('dure_' || d.oid || '_' || regexp_replace(lower(current_schema()), '[^a-z0-9_]', '_', 'g'), 63)
+  from pg_database d where d.datname = current_database()
 $function$
 ;
 

@@ -98,6 +98,16 @@ export interface RebasedShard {
   readonly incarnation: number;
 }
 
+/** What is known after a lost replication slot. */
+export interface RelayResync {
+  /**
+   * Positions that were drawn, are not published, and are in no table: events that stood in the lost log alone,
+   * or transactions that rolled back or are still open.
+   */
+  readonly missing: number;
+  readonly shards: readonly { readonly shard: number; readonly missing: number }[];
+}
+
 /** The state of the outbox and the inbox, cheap enough to be asked every few seconds. */
 export interface StoreStatus {
   /** Events that no relay has published yet; counted up to 100,000. */
@@ -151,4 +161,5 @@ export interface AdminStore {
     shards: readonly number[] | undefined,
     by: ActorWithReason,
   ): Promise<readonly RebasedShard[]>;
+  resync(by: ActorWithReason): Promise<RelayResync>;
 }

@@ -30,6 +30,7 @@ export type {
   DeadLetterSide,
   PendingEvent,
   RebasedShard,
+  RelayResync,
   RelayPause,
   RelayShard,
   RelayStatus,

@@ -27,6 +27,7 @@ export const errorCodes = [
   "OUTBOX_SEQUENCE_SET_BACK",
   "PERMANENT",
   "REDIS_UNAVAILABLE",
+  "RELAY_NEEDS_WAL",
   "RETRYABLE",
   "SCENARIO_FAILED",
   "SCHEMA_MISSING",
@@ -40,10 +41,13 @@ export const errorCodes = [
   "STEP_RESULT_INVALID",
   "STEP_TIMED_OUT",
   "STOPPED",
+  "TABLELESS_OFF",
   "TOO_MANY_KEYS",
   "TRANSACTION_ENDED",
   "UNKNOWN_MESSAGE_TYPE",
   "VERSION_CONFLICT",
+  "WAL_SLOT_LOST",
+  "WAL_UNAVAILABLE",
 ] as const;
 
 /** A member of {@link errorCodes}. */

@@ -25,6 +25,8 @@ import type { PostgresClient, PostgresPool, PostgresPoolWithCallbacks } from "./
 import { outboxNews } from "./relay-admin-store.ts";
 import { postgresSagaStore } from "./saga-store.ts";
 import { postgresTransactionStore } from "./transaction-store.ts";
+import { walFeed } from "./wal-feed.ts";
+import type { WalOptions } from "./wal-options.ts";
 
 /** What {@link postgresStore} takes. */
 export interface PostgresStoreOptions<Client extends PostgresClient> {
@@ -46,6 +48,8 @@ export interface PostgresStoreOptions<Client extends PostgresClient> {
    */
   readonly idleInTransactionMsMax?: number;
   readonly retention?: Retention;
+  /** The relay reads the write-ahead log instead of looking into the table. All processes of a service alike. */
+  readonly wal?: WalOptions;
   readonly logger?: Logger;
   readonly clock?: Clock;
 }
@@ -77,7 +81,10 @@ export function postgresStore<Client extends PostgresClient>(
   });
   const locks = postgresLockStore({ pool: bounded, schema, notifications, clock });
   return {
-    outbox: postgresOutboxStore(bounded, schema),
+    outbox: postgresOutboxStore(bounded, schema, {
+      isTableless: options.wal?.tableless === true,
+    }),
+    feed: options.wal && walFeed(bounded, schema, options.wal),
     inbox: postgresInboxStore(bounded, schema),
     parking: postgresParkingStore(bounded, schema),
     transactions: postgresTransactionStore(pool, { schema, idleInTransactionMsMax }),

@@ -24,7 +24,7 @@ import type { OrderCounts } from "../inbox/order-check.ts";
 import type { Locks } from "../lock/locks.ts";
 import { createOutbox } from "../outbox/outbox.ts";
 import type { Outbox } from "../outbox/outbox.ts";
-import { Relay } from "../outbox/relay.ts";
+import type { Relay } from "../outbox/relay.ts";
 import type { SagaEngine } from "../saga/saga-engine.ts";
 import type { Sagas } from "../saga/sagas.ts";
 import { watchBacklog } from "./backlog-watch.ts";
@@ -34,6 +34,7 @@ import { wireLocks } from "./lock-wiring.ts";
 import { runMaintenance } from "./maintenance-loop.ts";
 import { readOptions } from "./service-options.ts";
 import type { DureOptions, DureSettings } from "./service-options.ts";
+import { startRelay } from "./relay-wiring.ts";
 import { wireSagas } from "./saga-wiring.ts";
 import { runInTransaction } from "./service-transaction.ts";
 import type { TransactionParts } from "./service-transaction.ts";
@@ -262,6 +263,7 @@ export class Dure<Client = unknown> {
         });
       }
       await store.check();
+      if (this.#settings.relay !== undefined) await store.feed?.prepare();
       await transport?.check();
     } catch (error) {
       // Nothing has begun: it may be started again, when the schema is there.
@@ -301,21 +303,23 @@ export class Dure<Client = unknown> {
     const { store, transport, service } = this.#options;
     const settings = this.#settings.relay;
     if (transport === undefined || settings === undefined) return Promise.resolve();
-    const relay = new Relay({
-      source: service,
-      outbox: store.outbox,
-      publisher: transport,
-      settings,
-      clock: this.#clock,
-      logger: this.#logger,
-      faults: this.#faults,
-      onPublished: (count) => {
-        this.#published += count;
+    const { relay, done } = startRelay(
+      {
+        source: service,
+        store,
+        publisher: transport,
+        settings,
+        clock: this.#clock,
+        logger: this.#logger,
+        faults: this.#faults,
+        onPublished: (count) => {
+          this.#published += count;
+        },
       },
-    });
+      signal,
+    );
     this.#relay = relay;
-    const stopListening = store.news.listen(() => relay.wake());
-    return relay.run(signal).finally(stopListening);
+    return done;
   }
 
   #startConsumer(group: Group, signal: AbortSignal): Promise<void> {
@@ -349,7 +353,9 @@ export class Dure<Client = unknown> {
     return consumer.run(signal);
   }
 
+  /** A feed brings the events themselves. */
   #wakeRelays(): void {
+    if (this.#options.store.feed !== undefined) return;
     this.#relay?.wake();
     if (this.#relay?.isAlone !== true) this.#options.store.news.tell();
   }

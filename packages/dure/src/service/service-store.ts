@@ -5,6 +5,7 @@ import type { TransactionHandle } from "../core/transaction.ts";
 import type { InboxStore } from "../inbox/inbox-store.ts";
 import type { FencingClaim } from "../lock/guarded-write.ts";
 import type { LockStore } from "../lock/lock-store.ts";
+import type { OutboxFeed } from "../outbox/outbox-feed.ts";
 import type { OutboxStore } from "../outbox/outbox-store.ts";
 import type { FlowStore } from "../saga/flow-store.ts";
 import type { SagaStore } from "../saga/saga-store.ts";
@@ -12,6 +13,8 @@ import type { SagaStore } from "../saga/saga-store.ts";
 /** Everything that a service keeps in its own database. `dure/postgres` makes one. */
 export interface ServiceStore<Client = unknown> {
   readonly outbox: OutboxStore;
+  /** Brings committed events to the relay; without it the relay looks for them. */
+  readonly feed?: OutboxFeed | undefined;
   readonly inbox: InboxStore;
   readonly parking: ParkingStore;
   readonly transactions: TransactionStore<Client>;
