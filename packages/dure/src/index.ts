@@ -1,5 +1,6 @@
 export { createDure, Dure } from "./service/dure.ts";
-export type { DureStatus, Handler, OnOptions } from "./service/dure.ts";
+export type { DureStatus } from "./service/dure.ts";
+export type { Handler, OnOptions } from "./service/handler.ts";
 export type { DrivenSagas, DureOptions } from "./service/service-options.ts";
 export type { BacklogLimits } from "./service/backlog-watch.ts";
 export type { ServiceStore } from "./service/service-store.ts";

@@ -19,7 +19,7 @@ import type { ServiceTransaction, TransactionOptions } from "../core/service-tra
 import type { TransactionHandle } from "../core/transaction.ts";
 import { Consumer } from "../inbox/consumer.ts";
 import { Inbox } from "../inbox/inbox.ts";
-import type { PoisonPolicy, ReceivedMessage, Subscriber } from "../inbox/inbox.ts";
+import type { Subscriber } from "../inbox/inbox.ts";
 import type { OrderCounts } from "../inbox/order-check.ts";
 import type { Locks } from "../lock/locks.ts";
 import { createOutbox } from "../outbox/outbox.ts";
@@ -30,6 +30,7 @@ import type { Sagas } from "../saga/sagas.ts";
 import { watchBacklog } from "./backlog-watch.ts";
 import { assertDedupHorizon } from "./dedup-horizon.ts";
 import { wireFlows } from "./flow-wiring.ts";
+import type { Handler, OnOptions } from "./handler.ts";
 import { wireLocks } from "./lock-wiring.ts";
 import { runMaintenance } from "./maintenance-loop.ts";
 import { readOptions } from "./service-options.ts";
@@ -38,22 +39,6 @@ import { startRelay } from "./relay-wiring.ts";
 import { wireSagas } from "./saga-wiring.ts";
 import { runInTransaction } from "./service-transaction.ts";
 import type { TransactionParts } from "./service-transaction.ts";
-
-/** What {@link Dure.on} takes. */
-export interface OnOptions {
-  /** The consumer group: each message is handled once per group. @defaultValue the service's name */
-  readonly group?: string;
-  /** What a message that failed for good does to its key: hold it until someone looks, or let it go on. @defaultValue "park-key" */
-  readonly whenPoisoned?: PoisonPolicy;
-  /** Where a group that is new begins. @defaultValue "earliest" */
-  readonly from?: "earliest" | "latest";
-}
-
-/** Handles one message in the transaction that also holds its dedup record. Throwing undoes it and tries again later. */
-export type Handler<Data, Client> = (
-  message: ReceivedMessage<Data>,
-  tx: ServiceTransaction<Client>,
-) => Promise<void> | void;
 
 /** What a service looks like from outside. */
 export interface DureStatus extends StoreStatus {
