@@ -30,6 +30,7 @@ export {
   isDureError,
   PermanentError,
   RetryableError,
+  StepRefusedError,
 } from "./core/errors.ts";
 export type { ErrorCode } from "./core/errors.ts";
 export { backoffMs, defaultRetryPolicy } from "./core/backoff.ts";
@@ -72,9 +73,8 @@ export type {
   ParkRequest,
 } from "./core/parking.ts";
 
-export { StepRefusedError } from "./saga/attempt-execution.ts";
-export { SagaParked } from "./saga/saga-alert.ts";
-export type { SagaParkedData } from "./saga/saga-alert.ts";
+export { SagaClosed, SagaParked } from "./saga/saga-alert.ts";
+export type { SagaClosedData, SagaParkedData } from "./saga/saga-alert.ts";
 export { sagaStatuses } from "./saga/saga-event.ts";
 export type {
   ParkedStatus,

@@ -76,6 +76,21 @@ export class PermanentError extends DureError {
   }
 }
 
+/**
+ * Thrown by a step to say that it did not happen and will not: what was done before it is compensated. A
+ * participant's barrier throws it for a step that was refused before.
+ */
+export class StepRefusedError extends DureError {
+  override readonly name: string = "StepRefusedError";
+  /** Why, in a word of the domain: the saga's reason. */
+  readonly reason: string;
+
+  constructor(reason: string, message: string, options?: { readonly cause?: unknown }) {
+    super("STEP_REFUSED", message, options);
+    this.reason = reason;
+  }
+}
+
 /** Thrown by a handler to say: try again, and not before `retryAfterMs` (milliseconds) have passed. */
 export class RetryableError extends DureError {
   override readonly name: string = "RetryableError";
