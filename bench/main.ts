@@ -1,5 +1,6 @@
 // Measures what the library does against targets and peers, as ratios of one run: `npm run bench -- p4 p5 --rounds 3`.
 import { availableParallelism, cpus } from "node:os";
+import { measureHotProduct } from "./cases/hot-product.ts";
 import { measurePlainSagas } from "./cases/p1-plain-sagas.ts";
 import { measureHeldXmin } from "./cases/p10-held-xmin.ts";
 import { measureGrowth } from "./cases/p11-growth.ts";
@@ -30,6 +31,7 @@ const cases: Readonly<Record<CaseName, BenchCase>> = {
   p11: measureGrowth,
   p12: measureRecovery,
   p14: measureWaiting,
+  hot: measureHotProduct,
 };
 
 const servers = new Servers();

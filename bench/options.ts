@@ -13,6 +13,7 @@ export const caseNames = [
   "p11",
   "p12",
   "p14",
+  "hot",
 ] as const;
 /** One of {@link caseNames}. */
 export type CaseName = (typeof caseNames)[number];
