@@ -30,8 +30,6 @@ export interface Placed {
 export interface PlacementOptions {
   readonly dure: ServiceDure;
   readonly sagas: OrderSagas;
-  /** How long one step of a choreographed checkout may take before the watch reports it. */
-  readonly deadlineMs: number;
 }
 
 /**
@@ -135,13 +133,10 @@ async function beginCheckout(
   tx: Tx,
   order: AcceptedOrder,
   request: PlaceRequest,
-  { sagas, deadlineMs }: PlacementOptions,
+  { sagas }: PlacementOptions,
 ): Promise<void> {
   const { orderId, sagaId, amount, mode } = order;
-  if (mode === "choreography") {
-    await tx.client.query(sql.insertSaga, [sagaId, orderId, deadlineMs]);
-    return emitCreated(tx, order, request);
-  }
+  if (mode === "choreography") return emitCreated(tx, order, request);
   const { userId, body, context } = request;
   const { token = tokenDefault, flow = "two-phase" } = body.payment ?? {};
   const { traceparent } = context;
