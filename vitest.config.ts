@@ -10,6 +10,7 @@ import {
  */
 const conditions = ["dure-source", "node"];
 const shopUnit = ["apps/shop/**/domain*.test.ts", "apps/shop/chassis/**/*.test.ts"];
+const shopCrash = ["apps/shop/**/crash/*.test.ts"];
 const withServer = "packages/dure/test/support/global-setup.ts";
 
 /** One project per tier; tools/test.ts runs them in this order. */
@@ -25,12 +26,12 @@ const projects: TestProjectInlineConfiguration[] = [
   }),
   project("integration", {
     include: ["packages/dure/test/{integration,contract}/**/*.test.ts", "apps/shop/**/*.test.ts"],
-    exclude: ["**/node_modules/**", ...shopUnit],
+    exclude: ["**/node_modules/**", ...shopUnit, ...shopCrash],
     globalSetup: [withServer],
     pool: "forks",
   }),
   project("crash", {
-    include: ["packages/dure/test/crash/**/*.test.ts"],
+    include: ["packages/dure/test/crash/**/*.test.ts", ...shopCrash],
     globalSetup: [withServer],
     pool: "forks",
     fileParallelism: false, // each file runs several processes of its own on what may be two cores

@@ -12,6 +12,7 @@ import { measureWrites } from "./cases/p4-write.ts";
 import { measureDrain } from "./cases/p5-drain.ts";
 import { measureConsume } from "./cases/p7-consume.ts";
 import { measureLatency } from "./cases/p8-latency.ts";
+import { measureKeyedRequests } from "./cases/p9-keyed-requests.ts";
 import type { BenchCase } from "./context.ts";
 import { Servers } from "./database.ts";
 import type { Figure } from "./figure.ts";
@@ -27,6 +28,7 @@ const cases: Readonly<Record<CaseName, BenchCase>> = {
   p5: measureDrain,
   p7: measureConsume,
   p8: measureLatency,
+  p9: measureKeyedRequests,
   p10: measureHeldXmin,
   p11: measureGrowth,
   p12: measureRecovery,

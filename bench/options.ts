@@ -9,6 +9,7 @@ export const caseNames = [
   "p5",
   "p7",
   "p8",
+  "p9",
   "p10",
   "p11",
   "p12",

@@ -1,4 +1,5 @@
 import type { AuthConfig } from "./auth-config.ts";
+import type { ServiceInstruments } from "./instruments.ts";
 
 /** Every process role of the shop, by the word used in URLs, metrics and logs. */
 export type ServiceName =
@@ -42,6 +43,10 @@ export interface ServiceConfig {
   readonly poolMax: number;
   /** A pino level: `silent`, `error`, `warn`, `info`, `debug`, `trace`. */
   readonly logLevel: string;
+  /** How soon another process takes over from one that has died. @defaultValue 5000, as Dure has it */
+  readonly leaseMs?: number;
+  /** For tests. They are functions, so only a service in this process can have them. */
+  readonly instruments?: ServiceInstruments | undefined;
 }
 
 /** How long `stop` waits for requests in flight before their connections are closed. */

@@ -1,6 +1,7 @@
 import { Pool } from "pg";
 import type { Logger } from "pino";
 import type { ServiceName } from "./config.ts";
+import type { ServiceInstruments } from "./instruments.ts";
 import type { ReadinessCheck } from "./operational-routes.ts";
 
 /** How a service reaches its own database. */
@@ -10,6 +11,7 @@ export interface DatabaseOptions {
   readonly service: ServiceName;
   readonly poolMax: number;
   readonly logger: Logger;
+  readonly instruments?: ServiceInstruments | undefined;
 }
 
 /**
@@ -29,7 +31,7 @@ export function createDatabasePool(options: DatabaseOptions): Pool {
     keepAlive: true,
   });
   pool.on("error", (error) => options.logger.warn({ err: error }, "idle connection lost"));
-  return pool;
+  return options.instruments?.pool(pool) ?? pool;
 }
 
 /** Ready when the database answers. */

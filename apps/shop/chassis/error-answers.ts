@@ -28,7 +28,7 @@ export function answerErrorsAsProblems(app: FastifyInstance, allowed: AllowedMet
 
 /** Sends the problem for an error, and logs what the caller is not told. */
 export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
-  const problem = problemFromError(error);
+  const problem = problemFromError(error, request.raw.complete);
   const { traceId } = identify(request, reply);
   if (problem.code === "INTERNAL") {
     request.log.error({ err: problem.cause, requestId: request.id, traceId }, "request failed");

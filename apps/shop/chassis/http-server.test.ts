@@ -34,6 +34,14 @@ beforeEach(async () => {
   app.get("/broken", { config: { access: "public" } }, () => {
     throw new Error("password=hunter2 in /etc/secret");
   });
+  app.route({
+    url: "/reset",
+    method: ["GET", "POST"],
+    config: { access: "public" },
+    handler: () => {
+      throw Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" });
+    },
+  });
   app.get("/refused", { config: { access: "public" } }, () => {
     throw new ProblemError("PROVIDER_THROTTLED", "Wait.", { retryAfterMs: 1500 });
   });
@@ -168,6 +176,17 @@ test("an unexpected error is a 500 that gives nothing away", async () => {
   const answer = await server.app.inject({ url: "/broken" });
   expectProblem(answer, 500, "INTERNAL");
   expect(answer.body).not.toMatch(/hunter2|secret|at .*:\d+/);
+});
+
+test("a connection of ours that is reset is a 500: to a saga, a 400 would be a refusal for good", async () => {
+  const url = await server.listen({ host: "127.0.0.1", port: 0 });
+  for (const [path, init] of [
+    ["/reset", {}],
+    ["/reset", { method: "POST", body: "{}", headers: { "content-type": "application/json" } }],
+  ] as const) {
+    const answer = await fetch(url + path, init);
+    expect([answer.status, await answer.json()]).toMatchObject([500, { code: "INTERNAL" }]);
+  }
 });
 
 test("a problem carries Retry-After in whole seconds", async () => {

@@ -16,6 +16,8 @@ import { createMetrics, measureRequests } from "./metrics.ts";
 import { describeApi, serveApiDocument } from "./openapi.ts";
 import { registerOperationalRoutes } from "./operational-routes.ts";
 import type { ReadinessCheck } from "./operational-routes.ts";
+import { instrumentAnswers } from "./instruments.ts";
+import type { ServiceInstruments } from "./instruments.ts";
 import { identifyRequests, logRequests } from "./request-context.ts";
 
 /** What a service brings to its HTTP server. */
@@ -28,6 +30,7 @@ export interface HttpServerOptions {
   readonly callers: Callers;
   /** What `/readyz` asks. @defaultValue nothing: ready when it listens */
   readonly readiness?: readonly ReadinessCheck[];
+  readonly instruments?: ServiceInstruments | undefined;
 }
 
 /** A server before and after it listens. */
@@ -60,6 +63,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   identifyRequests(plain(app));
   logRequests(plain(app));
   measureRequests(plain(app), metrics);
+  if (options.instruments !== undefined) instrumentAnswers(plain(app), options.instruments);
   answerErrorsAsProblems(plain(app), allowed);
   acceptJsonOnly(plain(app));
   await describeApi(plain(app), {

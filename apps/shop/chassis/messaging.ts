@@ -51,7 +51,8 @@ export async function createMessaging(options: MessagingOptions): Promise<Servic
   });
   resources.defer(() => bus.end());
   await migrate({ pool: bus });
-  const transport = postgresTransport({ pool: bus, logger });
+  const leases = config.leaseMs === undefined ? {} : { leaseMs: config.leaseMs };
+  const transport = postgresTransport({ pool: bus, logger, ...leases });
   resources.defer(() => transport.close());
   const dure = createDure({
     service: config.name,
@@ -59,7 +60,8 @@ export async function createMessaging(options: MessagingOptions): Promise<Servic
     transport,
     contracts: options.contracts,
     consumer: { concurrency: 3 },
-    ...(options.sagas === undefined ? {} : { sagas: options.sagas }),
+    relay: leases,
+    ...(options.sagas === undefined ? {} : { sagas: { ...options.sagas, ...leases } }),
     logger,
   });
   resources.defer(async () => {

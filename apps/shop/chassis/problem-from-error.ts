@@ -5,9 +5,16 @@ import type { ProblemCode } from "./problem.ts";
  * Any error as a problem that may be shown to a stranger. A ProblemError stays itself; what
  * Fastify refuses before a handler runs gets its code; everything else is INTERNAL, with a detail
  * that gives nothing away and the error as its cause.
+ *
+ * @param isReceived whether all of the request had come. A connection that is reset before is the
+ *   caller's; later it is one of ours, to a database say, and "400" would be a refusal for good
  */
-export function problemFromError(error: unknown): ProblemError {
+export function problemFromError(error: unknown, isReceived: boolean): ProblemError {
   if (error instanceof ProblemError) return error;
+  if (!isReceived && codeOf(error) === "ECONNRESET") {
+    const detail = "The request ended before its body did.";
+    return new ProblemError("VALIDATION_FAILED", detail, { cause: error });
+  }
   const known = fastifyProblems[codeOf(error)] ?? refusalOfPlugin(error);
   if (known !== undefined) return new ProblemError(known.code, known.detail, { cause: error });
   return new ProblemError("INTERNAL", "The request failed; the trace id names the log line.", {
@@ -38,8 +45,6 @@ const fastifyProblems: Readonly<Record<string, KnownRefusal>> = {
     detail: "The body has another length than Content-Length says.",
   },
   FST_ERR_NOT_FOUND: { code: "NOT_FOUND", detail: "No such path." },
-  // The caller went away while sending; nobody reads this answer, but it is no failure of ours.
-  ECONNRESET: { code: "VALIDATION_FAILED", detail: "The request ended before its body did." },
 };
 
 /** What Fastify or a plugin blames on the caller by status, without a code that we know. */

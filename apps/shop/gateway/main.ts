@@ -26,6 +26,7 @@ export function startGateway(config: ServiceConfig): Promise<RunningService> {
       authenticator: createAuthenticator(config.auth),
       callers: "users",
       readiness: backendReadiness(backends),
+      instruments: config.instruments,
     });
     const { app } = server;
     // In demo mode one person plays all customers at once, so limits are asked for by name.

@@ -26,8 +26,10 @@ export function connectBackends(
   resources: AsyncDisposableStack,
 ): Readonly<Record<BackendName, PeerClient>> {
   const tokens = createServiceTokens(config.auth, config.name);
+  const { instruments } = config;
   const connect = (peer: BackendName): PeerClient => {
-    const client = createPeerClient({ peer, baseUrl: config.peers[peer], tokens, timeoutMs });
+    const baseUrl = config.peers[peer];
+    const client = createPeerClient({ peer, baseUrl, tokens, timeoutMs, instruments });
     resources.defer(() => client.close());
     return client;
   };

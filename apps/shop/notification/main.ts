@@ -30,9 +30,9 @@ export function startNotification(
   channels: Partial<SendChannels> = {},
 ): Promise<RunningService> {
   return startService(config, async (resources) => {
-    const { name, databaseUrl: url, poolMax } = config;
+    const { name, databaseUrl: url, poolMax, instruments } = config;
     const logger = createLogger({ service: name, level: config.logLevel });
-    const pool = createDatabasePool({ url, service: name, poolMax, logger });
+    const pool = createDatabasePool({ url, service: name, poolMax, logger, instruments });
     resources.defer(() => pool.end());
     await migrate(pool, new URL("migrations/", import.meta.url));
 
@@ -43,6 +43,7 @@ export function startNotification(
       authenticator: createAuthenticator(config.auth),
       callers: "services",
       readiness: [databaseReadiness(pool)],
+      instruments,
     });
     const dure = await createMessaging({ config, pool, contracts: shopEvents, logger, resources });
     const faults = createParticipantFaultInjector(clock);

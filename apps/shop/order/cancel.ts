@@ -1,9 +1,6 @@
-import type { MessageContext } from "dure";
 import type { ServiceDure } from "../chassis/messaging.ts";
 import { ProblemError } from "../chassis/problem.ts";
 import type { OrderView } from "../contracts/http/orders.ts";
-import { answerOnce } from "./answered-requests.ts";
-import type { GivenAnswer } from "./answered-requests.ts";
 import { lockOrder, moveOrder } from "./order-moves.ts";
 import type { LockedOrder, OrderTransaction } from "./order-moves.ts";
 import type { OrderSagas } from "./order-sagas.ts";
@@ -23,12 +20,16 @@ export interface CancelRequest {
   readonly userId: string;
   /** Whose orders the user may cancel. */
   readonly owner: Owner;
-  readonly idempotencyKey: string;
-  readonly context: MessageContext;
 }
 
-/** Cancels orders, once per user and key. */
-export type CancelOrder = (request: CancelRequest) => Promise<GivenAnswer<OrderView>>;
+/** What became of the wish: 202 where the undoing is still to come. */
+export interface CancelAnswer {
+  readonly status: number;
+  readonly body: OrderView;
+}
+
+/** Cancels orders, in the transaction of the request. */
+export type CancelOrder = (tx: OrderTransaction, request: CancelRequest) => Promise<CancelAnswer>;
 
 /**
  * Makes it. The wish is written down under the order's lock, together with what follows from it: a
@@ -61,15 +62,12 @@ export function createCancel({ dure, sagas }: CancelOptions): CancelOrder {
     return 202;
   }
 
-  return ({ orderId, userId, owner, idempotencyKey, context }) => {
-    const request = { userId, route: "cancel", idempotencyKey, content: orderId, context };
-    return answerOnce(dure, request, async (tx) => {
-      const order = await lockOrder(tx, orderId);
-      if (order === undefined || (owner !== undefined && order.user_id !== owner)) {
-        throw new ProblemError("NOT_FOUND", "There is no such order.");
-      }
-      const status = await cancel(tx, order, userId);
-      return { status, body: await readOrder(tx.client, orderId, owner) };
-    });
+  return async (tx, { orderId, userId, owner }) => {
+    const order = await lockOrder(tx, orderId);
+    if (order === undefined || (owner !== undefined && order.user_id !== owner)) {
+      throw new ProblemError("NOT_FOUND", "There is no such order.");
+    }
+    const status = await cancel(tx, order, userId);
+    return { status, body: await readOrder(tx.client, orderId, owner) };
   };
 }

@@ -5,6 +5,7 @@ import { createHttpServer } from "../chassis/http-server.ts";
 import { createLogger } from "../chassis/logger.ts";
 import { createMessaging, exposeMessagingMetrics } from "../chassis/messaging.ts";
 import { migrate } from "../chassis/migrate.ts";
+import { exposePeerMetrics } from "../chassis/peer-metrics.ts";
 import { startService } from "../chassis/start-service.ts";
 import { shopEvents } from "../contracts/events.ts";
 import { registerCancelRoute } from "./cancel-route.ts";
@@ -36,9 +37,9 @@ export function startOrder(
   { deadlineMs = 60_000, watchEveryMs = 5000 }: OrderTiming = {},
 ): Promise<RunningService> {
   return startService(config, async (resources) => {
-    const { name, databaseUrl: url, poolMax } = config;
+    const { name, databaseUrl: url, poolMax, instruments } = config;
     const logger = createLogger({ service: name, level: config.logLevel });
-    const pool = createDatabasePool({ url, service: name, poolMax, logger });
+    const pool = createDatabasePool({ url, service: name, poolMax, logger, instruments });
     resources.defer(() => pool.end());
     await migrate(pool, new URL("migrations/", import.meta.url));
     const peers = connectPeers(config, resources);
@@ -68,8 +69,10 @@ export function startOrder(
       authenticator: createAuthenticator(config.auth),
       callers: "services",
       readiness: [databaseReadiness(pool)],
+      instruments,
     });
     exposeMessagingMetrics(dure, server.metrics);
+    exposePeerMetrics(Object.values(peers), server.metrics);
     exposeOverdue(pool, server.metrics);
     const stopping = new AbortController();
     server.app.addHook("preClose", async () => stopping.abort());

@@ -1,17 +1,11 @@
-/** Takes the key for this order; no row comes back when another order has it already. */
+/** The order; no row comes back when another order has its key. */
 export const insertOrder = `
 /* order:order.insert */
-insert into orders (id, user_id, amount, currency, mode, idempotency_key, request_fingerprint,
-  saga_id, line_count)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+insert into orders (id, user_id, amount, currency, mode, idempotency_key, saga_id,
+  line_count)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
 on conflict (user_id, idempotency_key) do nothing
 returning id`;
-
-/** The order that has a key. */
-export const readByKey = `
-/* order:order.by-key */
-select id, amount, mode, saga_id, request_fingerprint
-from orders where user_id = $1 and idempotency_key = $2`;
 
 /** All lines of one order in one statement. */
 export const insertItems = `

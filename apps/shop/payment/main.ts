@@ -5,6 +5,8 @@ import { createHttpServer } from "../chassis/http-server.ts";
 import { createLogger } from "../chassis/logger.ts";
 import { createMessaging, exposeMessagingMetrics } from "../chassis/messaging.ts";
 import { migrate } from "../chassis/migrate.ts";
+import { exposePeerMetrics } from "../chassis/peer-metrics.ts";
+import { exposeSemaphoreMetrics } from "../chassis/semaphore-metrics.ts";
 import { startService } from "../chassis/start-service.ts";
 import { shopEvents } from "../contracts/events.ts";
 import { registerHandlers } from "./handlers.ts";
@@ -23,9 +25,9 @@ export function startPayment(
   options: PaymentOptions = {},
 ): Promise<RunningService> {
   return startService(config, async (resources) => {
-    const { name, databaseUrl: url, poolMax } = config;
+    const { name, databaseUrl: url, poolMax, instruments } = config;
     const logger = createLogger({ service: name, level: config.logLevel });
-    const pool = createDatabasePool({ url, service: name, poolMax, logger });
+    const pool = createDatabasePool({ url, service: name, poolMax, logger, instruments });
     resources.defer(() => pool.end());
     await migrate(pool, new URL("migrations/", import.meta.url));
     const dure = await createMessaging({ config, pool, contracts: shopEvents, logger, resources });
@@ -38,13 +40,16 @@ export function startPayment(
       authenticator: createAuthenticator(config.auth),
       callers: "services",
       readiness: [databaseReadiness(pool)],
+      instruments,
     });
     exposeMessagingMetrics(dure, server.metrics);
+    exposeSemaphoreMetrics(dure, server.metrics);
     exposeWaitingPayments(pool, server.metrics);
     registerRoutes(server.app, pool);
 
     const side = { config, pool, dure, logger, resources, options };
-    const { worker, steps } = startProviderSide(side);
+    const { worker, steps, provider } = startProviderSide(side);
+    exposePeerMetrics([provider], server.metrics);
     registerStepRoutes(server.app, steps);
     registerHandlers(dure, () => worker.wake());
     await dure.start();

@@ -24,9 +24,9 @@ export function startProvider(
   clock: Clock = systemClock,
 ): Promise<RunningService> {
   return startService(config, async (resources) => {
-    const { name, databaseUrl: url, poolMax } = config;
+    const { name, databaseUrl: url, poolMax, instruments } = config;
     const logger = createLogger({ service: name, level: config.logLevel });
-    const pool = createDatabasePool({ url, service: name, poolMax, logger });
+    const pool = createDatabasePool({ url, service: name, poolMax, logger, instruments });
     resources.defer(() => pool.end());
     await migrate(pool, new URL("migrations/", import.meta.url));
 
@@ -37,20 +37,22 @@ export function startProvider(
       authenticator: createAuthenticator(config.auth),
       callers: "services",
       readiness: [databaseReadiness(pool)],
+      instruments,
     });
     const stopping = new AbortController();
     server.app.addHook("preClose", async () => stopping.abort());
 
     const faults = createFaultInjector(clock);
+    const admission = createAdmission(requestsMax);
     const weather = createWeather({
-      admission: createAdmission(requestsMax),
+      admission,
       faults,
       clock,
       stopping: stopping.signal,
     });
     const operations = createOperations(pool, () => `TX-${ulid()}`);
     registerOperationRoutes(server.app, operations, weather);
-    if (config.demo) registerDemoRoutes(server.app, pool, faults);
+    if (config.demo) registerDemoRoutes(server.app, { pool, faults, admission });
     return server;
   });
 }

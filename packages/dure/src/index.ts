@@ -4,6 +4,8 @@ export type { DrivenSagas, DureOptions } from "./service/service-options.ts";
 export type { BacklogLimits } from "./service/backlog-watch.ts";
 export type { ServiceStore } from "./service/service-store.ts";
 
+export type { KeyedTransaction } from "./service/keyed-runner.ts";
+
 export { event } from "./core/event.ts";
 export type {
   AnyEventDefinition,
@@ -166,6 +168,25 @@ export type {
   WithTransaction,
 } from "./saga/step-options.ts";
 export type { Refused, Storable } from "./saga/storable.ts";
+
+export { isSemaphoreBusy, SemaphoreBusyError } from "./semaphore/semaphore-error.ts";
+export type { SemaphoreBusyFacts } from "./semaphore/semaphore-error.ts";
+export type { SemaphoreSettings } from "./semaphore/semaphore-membership.ts";
+export type {
+  Granting,
+  OwnPlace,
+  PlaceAnswer,
+  PlaceRequest,
+  SemaphoreSize,
+  SemaphoreStore,
+} from "./semaphore/semaphore-store.ts";
+export type {
+  Permit,
+  PermitContext,
+  PermitOptions,
+  SemaphoreCounts,
+  Semaphores,
+} from "./semaphore/semaphores.ts";
 
 export type {
   Delivery,

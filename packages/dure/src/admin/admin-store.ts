@@ -1,6 +1,7 @@
 import type { ParkingSide } from "../core/parking.ts";
 import type { Actor, ActorWithReason } from "./actor.ts";
 import type { SagaAdminStore } from "./saga-admin-store.ts";
+import type { SemaphoreAdminStore } from "./semaphore-admin-store.ts";
 
 /** Who could not get it done: a relay, a consumer, or a saga that is parked for a person. */
 export type DeadLetterSide = ParkingSide | "saga";
@@ -97,6 +98,16 @@ export interface RebasedShard {
   readonly incarnation: number;
 }
 
+/** What is known after a lost replication slot. */
+export interface RelayResync {
+  /**
+   * Positions that were drawn, are not published, and are in no table: events that stood in the lost log alone,
+   * or transactions that rolled back or are still open.
+   */
+  readonly missing: number;
+  readonly shards: readonly { readonly shard: number; readonly missing: number }[];
+}
+
 /** The state of the outbox and the inbox, cheap enough to be asked every few seconds. */
 export interface StoreStatus {
   /** Events that no relay has published yet; counted up to 100,000. */
@@ -139,6 +150,7 @@ export interface AdminStore {
   /** Removes the dead letters for good and lets their keys go on; leaves sagas alone. Returns how many. */
   discard(filter: DeadLetterFilter, limit: number, by: ActorWithReason): Promise<number>;
   readonly sagas: SagaAdminStore;
+  readonly semaphores: SemaphoreAdminStore;
   relayStatus(): Promise<RelayStatus>;
   /** Durable, for all relays of the outbox. Resolves to whether they were not paused before. */
   pauseRelays(by: ActorWithReason): Promise<boolean>;
@@ -149,4 +161,5 @@ export interface AdminStore {
     shards: readonly number[] | undefined,
     by: ActorWithReason,
   ): Promise<readonly RebasedShard[]>;
+  resync(by: ActorWithReason): Promise<RelayResync>;
 }

@@ -2,7 +2,7 @@ import type { Clock } from "../core/clock.ts";
 import { checkedActor, checkedReason, invalid } from "./actor.ts";
 import type { Actor, ActorWithReason } from "./actor.ts";
 import type { AdminStore } from "./admin-store.ts";
-import type { RebasedShard, RelayStatus } from "./admin-store.ts";
+import type { RebasedShard, RelayResync, RelayStatus } from "./admin-store.ts";
 
 /** What {@link RelayControl.drain} takes. */
 export interface DrainOptions {
@@ -58,6 +58,13 @@ export interface RelayControl {
   rebase(
     by: ActorWithReason & { readonly shards?: readonly number[] },
   ): Promise<readonly RebasedShard[]>;
+  /**
+   * After the replication slot was lost (`WAL_SLOT_LOST`): makes it anew, lets events be written into the log alone
+   * again if they were, and says how many positions nobody can account for. Where events stand in the table none
+   * is lost. Written to the audit log. If the process dies between, do it again.
+   * @throws WAL_UNAVAILABLE
+   */
+  resync(by: ActorWithReason): Promise<RelayResync>;
 }
 
 const pollMsFirst = 20;
@@ -78,6 +85,7 @@ export function createRelayControl(store: AdminStore, clock: Clock): RelayContro
       }
       return store.rebase(shards, checkedReason(by, "the shards are rebased"));
     },
+    resync: async (by) => store.resync(checkedReason(by, "the slot is made anew")),
   };
 }
 

@@ -19,7 +19,7 @@ import { alignColumns, visible } from "./table.ts";
 type JsonOptions = DatabaseOptions & { readonly json?: true };
 type DrainCommandOptions = JsonOptions & { readonly timeoutMs: number };
 
-/** Adds `dure relay status | pause | resume | drain | rebase`. */
+/** Adds `dure relay status | pause | resume | drain | rebase | resync`. */
 export function addRelayCommands(
   program: Command,
   withDatabase: (command: Command) => Command,
@@ -57,6 +57,13 @@ export function addRelayCommands(
     .action((shards: number[], options: JsonOptions & ActorWithReason) =>
       rebase(shards, options, output),
     );
+  add("resync")
+    .description(
+      "Make a lost replication slot anew, and say what nobody can account for. Written to the audit log.",
+    )
+    .requiredOption("--actor <name>", "who does it, for the audit log")
+    .requiredOption("--reason <text>", "why, for the audit log")
+    .action((options: JsonOptions & ActorWithReason) => resync(options, output));
 }
 
 function withControl<Result>(
@@ -136,6 +143,17 @@ function describeRest({ kind, pending, retrying, relays }: DrainOutcome): string
   if (kind === "paused") return `${rest}; the relays are paused: dure relay resume`;
   if (relays === 0) return `${rest}; no relay is running`;
   return `${rest} when the time was over: dure relay status, or a longer --timeout-ms`;
+}
+
+async function resync(options: JsonOptions & ActorWithReason, output: CliOutput): Promise<void> {
+  const { actor, reason } = options;
+  const report = await withControl(options, (control) => control.resync({ actor, reason }));
+  const lines = report.shards
+    .filter(({ missing }) => missing > 0)
+    .map(
+      ({ shard, missing }) => `shard ${shard}: ${missing} positions that nobody can account for`,
+    );
+  print(options, output, report, lines.length === 0 ? "nothing is missing" : lines.join("\n"));
 }
 
 async function rebase(

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { CrashPoint, SeenPoint } from "./crash-point.ts";
 import { explorerPool } from "./explorer-pool.ts";
 import { createFaultSwitch } from "./fault-switch.ts";
+import type { ExplorerPoolOptions } from "./scenario-module.ts";
 
 type Callback = (error: Error | undefined, result?: unknown) => void;
 
@@ -59,7 +60,7 @@ class FakePool {
   }
 }
 
-function watched(fault?: Omit<CrashPoint, "isSteady">) {
+function watched(fault?: Omit<CrashPoint, "isSteady">, options?: ExplorerPoolOptions) {
   const points: string[] = [];
   const pool = new FakePool();
   const faults = createFaultSwitch({
@@ -70,7 +71,7 @@ function watched(fault?: Omit<CrashPoint, "isSteady">) {
     die: () => points.push("dead"),
   });
   // The fake has the part of the driver's types that is used.
-  const wrapped = explorerPool(pool as never, faults) as unknown as FakePool;
+  const wrapped = explorerPool(pool as never, faults, options) as unknown as FakePool;
   return { points, pool, wrapped };
 }
 
@@ -120,6 +121,30 @@ describe("statements", () => {
     const client = await wrapped.connect();
     await expect(client.query("fails")).rejects.toThrow("no");
     expect(points).toEqual(["before fails 1", "after fails 1"]);
+  });
+});
+
+describe("a pool with a name", () => {
+  it("puts it before each statement's, and counts only what it is to look at", async () => {
+    const asked: string[] = [];
+    const only = (statement: string): boolean => {
+      asked.push(statement);
+      return statement !== "begin";
+    };
+    const { points, wrapped, pool } = watched(undefined, { name: "payment", only });
+    const client = await wrapped.connect();
+    await client.query("begin");
+    await client.query("/* payment:insert */ x");
+    expect(points).toEqual(around("payment payment:insert"));
+    expect(asked).toEqual(["begin", "payment:insert"]);
+    expect(pool.client.ran).toEqual(["begin", "/* payment:insert */ x"]);
+  });
+
+  it("fails at the point of that name", async () => {
+    const fault = { name: "payment commit", occurrence: 1, when: "answer-lost" } as const;
+    const { wrapped } = watched(fault, { name: "payment" });
+    const client = await wrapped.connect();
+    await expect(client.query("commit")).rejects.toThrow("lost the answer of payment commit");
   });
 });
 

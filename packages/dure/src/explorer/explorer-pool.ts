@@ -1,15 +1,20 @@
 import { type AnswerSwitch, type FaultSwitch, lostAnswer } from "./fault-switch.ts";
-import type { ExplorablePool } from "./scenario-module.ts";
+import type { ExplorablePool, ExplorerPoolOptions } from "./scenario-module.ts";
 import { statementName } from "./statement-name.ts";
 
 /**
  * The pool with a crash point before and after each statement of its own and of its clients. Everything else
  * is passed on, so that what knows more of the driver than its shape still finds it.
  */
-export function explorerPool<Pool extends ExplorablePool>(pool: Pool, faults: FaultSwitch): Pool {
+export function explorerPool<Pool extends ExplorablePool>(
+  pool: Pool,
+  faults: FaultSwitch,
+  options: ExplorerPoolOptions = {},
+): Pool {
   const clients = new WeakMap<object, object>();
+  const begin = beginStatement(faults, options);
   const seen = (client: object): object => {
-    const known = clients.get(client) ?? seeStatements(client, faults);
+    const known = clients.get(client) ?? seeStatements(client, begin);
     clients.set(client, known);
     return known;
   };
@@ -24,7 +29,24 @@ export function explorerPool<Pool extends ExplorablePool>(pool: Pool, faults: Fa
   };
   // Whoever asks how many arguments `connect` takes (0: a promise only) has to hear the same.
   const replaced = pool.connect.length === 0 ? connect : connectWithCallback;
-  return seeStatements(pool, faults, { connect: replaced });
+  return seeStatements(pool, begin, { connect: replaced });
+}
+
+/** A statement that is a crash point, begun; undefined for one that is none. */
+type BeginStatement = (
+  text: string,
+) => { readonly name: string; readonly answer: AnswerSwitch } | undefined;
+
+function beginStatement(
+  faults: FaultSwitch,
+  { name: poolName, only = () => true }: ExplorerPoolOptions,
+): BeginStatement {
+  return (text) => {
+    const statement = statementName(text);
+    if (!only(statement)) return undefined;
+    const name = poolName === undefined ? statement : `${poolName} ${statement}`;
+    return { name, answer: faults.begin(name) };
+  };
 }
 
 type ConnectCallback = (error: unknown, client: object | undefined, release: unknown) => void;
@@ -33,14 +55,14 @@ type Query = (this: unknown, ...args: unknown[]) => unknown;
 
 function seeStatements<Target extends object>(
   whole: Target,
-  faults: FaultSwitch,
+  begin: BeginStatement,
   replaced: Readonly<Record<string, unknown>> = {},
 ): Target {
   const query = (...args: unknown[]): unknown => {
     const run = (...sent: unknown[]): unknown =>
       (Reflect.get(whole, "query", whole) as Query).apply(whole, sent);
     const cut = (): void => cutConnection(whole);
-    return runSeen(args, { faults, run, cut });
+    return runSeen(args, { begin, run, cut });
   };
   return new Proxy(whole, {
     get(target, name) {
@@ -53,17 +75,18 @@ function seeStatements<Target extends object>(
 }
 
 interface Run {
-  readonly faults: FaultSwitch;
+  readonly begin: BeginStatement;
   readonly run: (...args: unknown[]) => unknown;
   /** What a lost answer does to the connection. */
   readonly cut: () => void;
 }
 
 /** The three ways of `pg` to run a statement: with a promise, with a callback, as a query object of its own. */
-function runSeen(args: readonly unknown[], { faults, run, cut }: Run): unknown {
+function runSeen(args: readonly unknown[], { begin, run, cut }: Run): unknown {
   const [first] = args;
-  const name = statementName(textOf(first));
-  const answer = faults.begin(name);
+  const begun = begin(textOf(first));
+  if (begun === undefined) return run(...args);
+  const { name, answer } = begun;
   if (isSubmittable(first)) return run(watchSubmittable(first, { name, answer, cut }));
   const callback = args.at(-1);
   if (typeof callback === "function") {

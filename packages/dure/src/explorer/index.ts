@@ -5,6 +5,7 @@ export type { ExplorationReport, ExploredPoint, PointVerdict } from "./report.ts
 export type { CrashPoint, Fault } from "./crash-point.ts";
 export type {
   ExplorablePool,
+  ExplorerPoolOptions,
   Invariant,
   PointFunction,
   ReferenceSnapshots,

@@ -44,11 +44,30 @@ export interface Scene {
   readonly databaseUrls: Readonly<Record<string, string>>;
   /**
    * The pool, with a crash point before and after each statement. Hand this one to the service. It does what
-   * the given one does, which stays yours to end.
+   * the given one does, which stays yours to end. Where a scenario has several pools, each gets a name.
    */
-  readonly explorerPool: <Pool extends ExplorablePool>(pool: Pool) => Pool;
+  readonly explorerPool: <Pool extends ExplorablePool>(
+    pool: Pool,
+    options?: ExplorerPoolOptions,
+  ) => Pool;
   /** A crash point where something happens that is no statement: `point("reply.sent")`, or around a call. */
   readonly point: PointFunction;
+}
+
+/** Which of a pool's statements are crash points, and what they are called. */
+export interface ExplorerPoolOptions {
+  /**
+   * Put before each statement's name, with a space: `payment dure:outbox.append`. Two services run the same
+   * statements beside each other; without it their counts would be one, and another in each run.
+   * @defaultValue nothing
+   */
+  readonly name?: string;
+  /**
+   * Asked before each statement, by its own name: one for which it answers false is let through, uncounted. Leave
+   * out what polls in the background, and what comes before and after the business that is crashed.
+   * @defaultValue `() => true`
+   */
+  readonly only?: (statement: string) => boolean;
 }
 
 /** See {@link Scene.point}. */

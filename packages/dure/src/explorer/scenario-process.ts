@@ -74,7 +74,7 @@ function createScene(faults: FaultSwitch): Scene {
   return {
     databaseUrl,
     databaseUrls: plan.databaseUrls,
-    explorerPool: (pool) => explorerPool(pool, faults),
+    explorerPool: (pool, options) => explorerPool(pool, faults, options),
     point: pointFunction(faults),
   };
 }

@@ -54,6 +54,8 @@ export interface OutboxPositions {
   readonly incarnation: number;
   /** An operator has paused all relays. */
   readonly isPaused: boolean;
+  /** Events may stand where only a feed brings them from: whoever reads the table alone would miss them. */
+  readonly needsFeed: boolean;
 }
 
 /** What a relay asks of one shard: what has appeared in its gaps, and what stands above its head. */

@@ -9,8 +9,9 @@ import { textOrNull } from "./message-row.ts";
 import { quoteIdentifier } from "./pool.ts";
 import type { PostgresPool } from "./pool.ts";
 import { postgresParkedSagas } from "./parked-sagas.ts";
-import { postgresRelayAdmin } from "./relay-admin-store.ts";
+import { outboxNews, postgresRelayAdmin } from "./relay-admin-store.ts";
 import { postgresSagaAdmin } from "./saga-admin-store.ts";
+import { postgresSemaphoreAdmin } from "./semaphore-store.ts";
 
 /** What an operator may see and do, in PostgreSQL. */
 export function postgresAdminStore(
@@ -24,6 +25,7 @@ export function postgresAdminStore(
   const sagas = postgresParkedSagas(pool, schema);
   return {
     sagas: postgresSagaAdmin(pool, schema),
+    semaphores: postgresSemaphoreAdmin(pool, schema, outboxNews(schemaName)),
     async status() {
       const { rows } = await pool.query(sql.status);
       const row = rows[0] ?? {};

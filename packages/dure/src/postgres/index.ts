@@ -17,3 +17,5 @@ export type { ArchiveChecksum, ArchiveReceipt } from "./archive-checksum.ts";
 export { classifySqlError, sqlStateOf } from "./sqlstate.ts";
 export type { SqlFailure } from "./sqlstate.ts";
 export type { PostgresClient, PostgresPool, PostgresResult } from "./pool.ts";
+export type { WalOptions } from "./wal-options.ts";
+export type { PgoutputDecoder, PgoutputOptions, ReplicationClient } from "./wal-stream.ts";

@@ -18,6 +18,7 @@ export interface MaintenanceSql {
   readonly waitingForArchive: string;
   readonly setBackShards: string;
   readonly pruneInbox: string;
+  readonly pruneKeys: string;
   readonly retireSagas: string;
 }
 
@@ -80,6 +81,12 @@ export function maintenanceSql(schema: string): MaintenanceSql {
       from ${schema}.outbox_setting o cross join lateral generate_series(0, o.shard_count - 1) as s (shard)
       where ${schema}.outbox_is_set_back(s.shard::smallint, 200) order by s.shard`,
     retireSagas: `/* dure:maintenance.retire-sagas */ select ${schema}.saga_retire($1, $2) as count`,
+    // By the index, in small pieces; a record that is being written anew is left to the next time.
+    pruneKeys: `/* dure:maintenance.prune-keys */
+      delete from ${schema}.idempotency_record where ctid = any (array(
+        select ctid from ${schema}.idempotency_record
+        where expires_at < clock_timestamp() order by expires_at limit ${pruneBatch} for update skip locked
+      ))`,
     // A record of a message that is parked is kept, whatever its age: a copy that came meanwhile would be handled
     // beside it.
     pruneInbox: `/* dure:maintenance.prune-inbox */

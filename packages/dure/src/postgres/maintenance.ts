@@ -111,6 +111,9 @@ async function maintain(
   await pruneInbox(pool, sql, retention.inboxMs, signal).catch((error: unknown) => {
     logger.warn("old dedup records could not be removed", { error: describeError(error) });
   });
+  await pruneKeys(pool, sql, signal).catch((error: unknown) => {
+    logger.warn("expired idempotency keys could not be removed", { error: describeError(error) });
+  });
   await retireSagas(pool, sql, retention.sagasMs, signal).catch((error: unknown) => {
     logger.warn("sagas that ended long ago could not be removed", { error: describeError(error) });
   });
@@ -134,6 +137,18 @@ async function pruneInbox(
 ): Promise<void> {
   for (let round = 0; round < pruneRoundsMax && !signal.aborted; round += 1) {
     const { rowCount } = await pool.query(sql.pruneInbox, [keepMs]);
+    if ((rowCount ?? 0) < pruneBatch) return;
+  }
+}
+
+/** As {@link pruneInbox}: each record says itself when its time is over. */
+async function pruneKeys(
+  pool: PostgresPool,
+  sql: MaintenanceSql,
+  signal: AbortSignal,
+): Promise<void> {
+  for (let round = 0; round < pruneRoundsMax && !signal.aborted; round += 1) {
+    const { rowCount } = await pool.query(sql.pruneKeys);
     if ((rowCount ?? 0) < pruneBatch) return;
   }
 }

@@ -2,6 +2,8 @@
 export interface OutboxSql {
   readonly appendOne: string;
   readonly append: string;
+  /** Into the log alone. */
+  readonly emit: string;
   /** Fails with SQLSTATE 25P01 outside a transaction, and costs nothing inside one. */
   readonly assertTransaction: string;
   readonly cursors: string;
@@ -20,6 +22,7 @@ export function outboxSql(schema: string): OutboxSql {
   return {
     appendOne: `/* dure:outbox.append-one */ select ${schema}.outbox_append_one($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, $9::boolean) as appended`,
     append: `/* dure:outbox.append */ select ${schema}.outbox_append($1, $2::text::jsonb, $3::boolean) as appended`,
+    emit: `/* dure:outbox.emit */ select ${schema}.outbox_emit($1, $2::text::jsonb, $3::boolean) as appended`,
     assertTransaction: `/* dure:outbox.assert-transaction */ lock table ${schema}.outbox_setting in access share mode`,
     cursors: `/* dure:outbox.cursors */
       select s.shard, coalesce(c.n, 0)::text as n, coalesce(c.low, 0)::text as low, coalesce(c.done, '{}')::text as done,
@@ -29,7 +32,7 @@ export function outboxSql(schema: string): OutboxSql {
         select n, low, done from ${schema}.outbox_cursor
         where shard = s.shard order by epoch desc, n desc limit 1
       ) c on true`,
-    positions: `/* dure:outbox.positions */ select last::text, incarnation, is_paused from ${schema}.outbox_positions()`,
+    positions: `/* dure:outbox.positions */ select last::text, incarnation, is_paused, tableless from ${schema}.outbox_positions()`,
     // By both of its names: a writer may get a transaction id later, and a prepared one has only that after a
     // restart of the server. Whoever is known by one of them is still there.
     writers: `/* dure:outbox.writers */

@@ -1,3 +1,4 @@
+import { DureError } from "../core/errors.ts";
 import { keyOf } from "../core/message.ts";
 import type { Statement, TransactionHandle } from "../core/transaction.ts";
 import type {
@@ -26,37 +27,30 @@ const scope = "outbox";
 /** Cursor rows that may gather before the old ones go. */
 const advancesPerPrune = 2_000;
 
+/** What {@link postgresOutboxStore} may be told. */
+export interface OutboxStoreOptions {
+  /** Events are written into the log alone. */
+  readonly isTableless?: boolean;
+  /** Whoever relays from it has a feed besides. */
+  readonly isFed?: boolean;
+}
+
 /** The outbox in the tables of `0002_outbox.sql`. `schema` is quoted. */
-export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxStore {
+export function postgresOutboxStore(
+  pool: PostgresPool,
+  schema: string,
+  { isTableless = false, isFed = false }: OutboxStoreOptions = {},
+): OutboxStore {
   const sql = outboxSql(schema);
-  const claims = postgresClaims(pool, claimsSql(schema));
-  let shardCount: number | undefined;
-  let advances = 0;
-
-  async function positions(): Promise<OutboxPositions> {
-    const { rows } = await pool.query(sql.positions);
-    shardCount = rows.length;
-    return {
-      last: rows.map((row) => Number(row["last"])),
-      incarnation: Number(rows[0]?.["incarnation"]),
-      isPaused: rows[0]?.["is_paused"] === true,
-    };
-  }
-
+  const statement = isTableless ? emitStatement : appendStatement;
   return {
-    append: (tx, source, events) => append(tx, sql, appendStatement(sql, source, events)),
-    appendStatement: (source, events) => inTransaction(appendStatement(sql, source, events), true),
-    async heartbeat({ id, leaseMs, isJoining }) {
-      shardCount ??= (await positions()).last.length;
-      const held = await claims.heartbeat({ scope, id, leaseMs, slots: shardCount, isJoining });
-      return held?.map(({ slot, epoch, isSurplus }) => ({ shard: slot, epoch, isSurplus }));
-    },
-    release: ({ id, shards, isLeaving }) => claims.release({ scope, id, slots: shards, isLeaving }),
+    append: (tx, source, events) => append(tx, sql, statement(sql, source, events)),
+    appendStatement: (source, events) => inTransaction(statement(sql, source, events), true),
+    ...membership(pool, schema, { sql, isFed }),
     async cursors(shards) {
       const { rows } = await pool.query(sql.cursors, [shards]);
       return rows.map(cursorFromRow);
     },
-    positions,
     async writers(shards) {
       const { rows } = await pool.query(sql.writers, [shards]);
       return writersFromRows(rows);
@@ -65,21 +59,62 @@ export function postgresOutboxStore(pool: PostgresPool, schema: string): OutboxS
       const { rows } = await pool.query(sql.read, [...readColumns(requests), limit]);
       return rows.map(storedFromRow);
     },
-    async advance(member, moved, settlement) {
-      const { rows } = await pool.query(sql.advance, [
-        scope,
-        ...memberColumns(member),
-        ...advanceColumns(moved),
-        ...settlementColumns(settlement),
-      ]);
-      advances += moved.length;
-      if (advances >= advancesPerPrune) {
-        advances = 0;
-        await pool.query(sql.prune);
-      }
-      return (rows[0]?.["fenced"] ?? []) as readonly number[];
-    },
+    advance: createAdvance(pool, sql),
     ...parkedEvents(pool, sql),
+  };
+}
+
+/** Who relays, and how the outbox as a whole stands. */
+function membership(
+  pool: PostgresPool,
+  schema: string,
+  { sql, isFed }: { readonly sql: OutboxSql; readonly isFed: boolean },
+): Pick<OutboxStore, "positions" | "heartbeat" | "release"> {
+  const claims = postgresClaims(pool, claimsSql(schema));
+  let shardCount: number | undefined;
+  let needsFeed = false;
+
+  async function positions(): Promise<OutboxPositions> {
+    const { rows } = await pool.query(sql.positions);
+    shardCount = rows.length;
+    needsFeed = rows[0]?.["tableless"] !== "off";
+    if (!isFed) assertNoFeed(needsFeed);
+    return {
+      last: rows.map((row) => Number(row["last"])),
+      incarnation: Number(rows[0]?.["incarnation"]),
+      isPaused: rows[0]?.["is_paused"] === true,
+      needsFeed,
+    };
+  }
+
+  return {
+    positions,
+    async heartbeat({ id, leaseMs, isJoining }) {
+      // Before each life, and in each once it is known: such a relay must not hold shards.
+      if (shardCount === undefined || isJoining) shardCount = (await positions()).last.length;
+      if (!isFed) assertNoFeed(needsFeed);
+      const held = await claims.heartbeat({ scope, id, leaseMs, slots: shardCount, isJoining });
+      return held?.map(({ slot, epoch, isSurplus }) => ({ shard: slot, epoch, isSurplus }));
+    },
+    release: ({ id, shards, isLeaving }) => claims.release({ scope, id, slots: shards, isLeaving }),
+  };
+}
+
+function createAdvance(pool: PostgresPool, sql: OutboxSql): OutboxStore["advance"] {
+  let advances = 0;
+  return async (member, moved, settlement) => {
+    const { rows } = await pool.query(sql.advance, [
+      scope,
+      ...memberColumns(member),
+      ...advanceColumns(moved),
+      ...settlementColumns(settlement),
+    ]);
+    advances += moved.length;
+    if (advances >= advancesPerPrune) {
+      advances = 0;
+      await pool.query(sql.prune);
+    }
+    return (rows[0]?.["fenced"] ?? []) as readonly number[];
   };
 }
 
@@ -146,6 +181,23 @@ function appendStatement(
     text: sql.appendOne,
     params: [source, id, topic, key, type, version, data, contextJson],
   };
+}
+
+function emitStatement(
+  sql: OutboxSql,
+  source: string,
+  events: readonly PreparedEvent[],
+): Statement {
+  return { text: sql.emit, params: [source, JSON.stringify(events)] };
+}
+
+/** To a relay that looks into the table, an event that stands in the log alone was rolled back. */
+function assertNoFeed(needsFeed: boolean): void {
+  if (!needsFeed) return;
+  throw new DureError(
+    "RELAY_NEEDS_WAL",
+    "events of this outbox may stand in the write-ahead log alone, and this process relays from the table: give postgresStore its wal option, or set relay: false here",
+  );
 }
 
 function inTransaction({ text, params }: Statement, isKnown: boolean): Statement {

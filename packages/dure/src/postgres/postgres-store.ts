@@ -6,6 +6,7 @@ import type { ServiceStore } from "../service/service-store.ts";
 import { postgresAdminStore } from "./admin-store.ts";
 import { postgresInboxStore } from "./inbox-store.ts";
 import { postgresFlowStore } from "./flow-store.ts";
+import { postgresKeyStore } from "./idempotency-store.ts";
 import { createMaintenance, readRetention } from "./maintenance.ts";
 import type { Retention } from "./maintenance.ts";
 import { checkSchema } from "./migrate.ts";
@@ -22,7 +23,10 @@ import {
 import type { PostgresClient, PostgresPool, PostgresPoolWithCallbacks } from "./pool.ts";
 import { outboxNews } from "./relay-admin-store.ts";
 import { postgresSagaStore } from "./saga-store.ts";
+import { isSemaphoreNews, postgresSemaphoreStore } from "./semaphore-store.ts";
 import { postgresTransactionStore } from "./transaction-store.ts";
+import { walFeed } from "./wal-feed.ts";
+import type { WalOptions } from "./wal-options.ts";
 
 /** What {@link postgresStore} takes. */
 export interface PostgresStoreOptions<Client extends PostgresClient> {
@@ -44,6 +48,8 @@ export interface PostgresStoreOptions<Client extends PostgresClient> {
    */
   readonly idleInTransactionMsMax?: number;
   readonly retention?: Retention;
+  /** The relay reads the write-ahead log instead of looking into the table. All processes of a service alike. */
+  readonly wal?: WalOptions;
   readonly logger?: Logger;
   readonly clock?: Clock;
 }
@@ -74,16 +80,27 @@ export function postgresStore<Client extends PostgresClient>(
     logger,
   });
   return {
-    outbox: postgresOutboxStore(bounded, schema),
+    outbox: postgresOutboxStore(bounded, schema, {
+      isTableless: options.wal?.tableless === true,
+    }),
+    feed: options.wal && walFeed(bounded, schema, options.wal),
     inbox: postgresInboxStore(bounded, schema),
     parking: postgresParkingStore(bounded, schema),
     transactions: postgresTransactionStore(pool, { schema, idleInTransactionMsMax }),
     sagas: postgresSagaStore(bounded, schema),
     flows: postgresFlowStore(schema),
+    keys: postgresKeyStore(schema),
+    semaphores: postgresSemaphoreStore(pool, schema, {
+      name: outboxNews(schemaName),
+      notifications,
+    }),
     admin: postgresAdminStore(bounded, schemaName, pool),
     news: {
       tell: () => notifications.tell(),
-      listen: (listener) => notifications.listen(listener),
+      listen: (listener) =>
+        notifications.listen((subjects) => {
+          if (!isSemaphoreNews(subjects)) listener();
+        }),
     },
     check: () => checkSchema({ pool, schema: schemaName }),
     retention,

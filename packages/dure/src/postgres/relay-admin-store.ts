@@ -5,13 +5,15 @@ import { quoteIdentifier } from "./pool.ts";
 import type { PostgresPool } from "./pool.ts";
 import { relayAdminSql } from "./relay-admin-sql.ts";
 import { translateSqlError } from "./sqlstate.ts";
+import { walSlot } from "./wal-slot.ts";
+import { walSql } from "./wal-sql.ts";
 
 /** The part of {@link AdminStore} that is about the relays. */
 export function postgresRelayAdmin(
   pool: PostgresPool,
   schemaName: string,
   patientPool: PostgresPool,
-): Pick<AdminStore, "relayStatus" | "pauseRelays" | "resumeRelays" | "rebase"> {
+): Pick<AdminStore, "relayStatus" | "pauseRelays" | "resumeRelays" | "rebase" | "resync"> {
   const sql = relayAdminSql(quoteIdentifier(schemaName));
   return {
     async relayStatus() {
@@ -40,6 +42,19 @@ export function postgresRelayAdmin(
         moved: Number(row["moved"]),
         incarnation: Number(row["incarnation"]),
       }));
+    },
+    async resync({ actor, reason }) {
+      const wal = walSql(quoteIdentifier(schemaName));
+      const slot = walSlot(patientPool, wal);
+      await slot.settings();
+      if ((await slot.state())?.walStatus === "lost") await slot.drop();
+      if ((await slot.state()) === undefined) await slot.create();
+      const { rows } = await patientPool.query(wal.resync, [actor, reason]);
+      const shards = rows.map((row) => ({
+        shard: Number(row["shard"]),
+        missing: Number(row["missing"]),
+      }));
+      return { shards, missing: shards.reduce((sum, { missing }) => sum + missing, 0) };
     },
   };
 }

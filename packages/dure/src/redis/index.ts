@@ -1,2 +1,4 @@
 export { classifyRedisError } from "./redis-client.ts";
 export type { IoredisClient, NodeRedisClient, RedisClient, RedisFailure } from "./redis-client.ts";
+export { redisIdempotency } from "./redis-idempotency.ts";
+export type { RedisIdempotencyOptions, RedisKeyedWork } from "./redis-idempotency.ts";

@@ -1,20 +1,27 @@
 import type { AdminStore } from "../admin/admin-store.ts";
 import type { ParkingStore } from "../core/parking.ts";
 import type { TransactionStore } from "../core/service-transaction.ts";
+import type { KeyStore } from "../idempotency/key-store.ts";
 import type { InboxStore } from "../inbox/inbox-store.ts";
+import type { OutboxFeed } from "../outbox/outbox-feed.ts";
 import type { OutboxStore } from "../outbox/outbox-store.ts";
 import type { FlowStore } from "../saga/flow-store.ts";
 import type { SagaStore } from "../saga/saga-store.ts";
+import type { SemaphoreStore } from "../semaphore/semaphore-store.ts";
 
 /** Everything that a service keeps in its own database. `dure/postgres` makes one. */
 export interface ServiceStore<Client = unknown> {
   readonly outbox: OutboxStore;
+  /** Brings committed events to the relay; without it the relay looks for them. */
+  readonly feed?: OutboxFeed | undefined;
   readonly inbox: InboxStore;
   readonly parking: ParkingStore;
   readonly transactions: TransactionStore<Client>;
   readonly admin: AdminStore;
   readonly sagas: SagaStore;
   readonly flows: FlowStore;
+  readonly keys: KeyStore;
+  readonly semaphores: SemaphoreStore;
   /** Hints from process to process that the outbox has news; may be lost. */
   readonly news: {
     tell(): void;

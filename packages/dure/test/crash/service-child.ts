@@ -10,12 +10,15 @@ import {
   stepSchema,
   stepTaken,
 } from "../integration/service-fixture.ts";
+import { walOf, type WalKind } from "../support/wal-options.ts";
 import { type Around, wrapPool } from "../support/wrap-pool.ts";
 
 /** What the child does. */
 export interface ChildPlan {
   readonly url: string;
   readonly relays?: boolean;
+  /** Its relay reads the write-ahead log. */
+  readonly wal?: WalKind | undefined;
   /** Of its relay. @defaultValue 5 */
   readonly batchSizeMax?: number;
   readonly handles?: boolean;
@@ -92,6 +95,7 @@ const { dure, logs } = createTestService({
       ? { leaseMs: 1_000, pollMsMax: 50, batchSizeMax: plan.batchSizeMax ?? 5 }
       : false,
   consumer: { pollMsMax: 50, batchSizeMax: 4 },
+  wal: walOf(plan.wal, plan.url),
   ...(plan.idleInTransactionMsMax !== undefined && {
     idleInTransactionMsMax: plan.idleInTransactionMsMax,
   }),

@@ -2,6 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type pg from "pg";
 import type { ChildPlan } from "../crash/service-child.ts";
+import { walOf, type WalKind } from "../support/wal-options.ts";
 import { hasField, spawnChild, type SpawnedChild } from "../support/spawn-child.ts";
 import { randomFrom } from "./hostile-writers.ts";
 import { createTestService, type TestService } from "./service-fixture.ts";
@@ -15,6 +16,8 @@ export interface DisturbancesOptions {
   readonly seed: number;
   /** How often something happens: 1 for a run of seconds, more for longer ones. */
   readonly calm: number;
+  /** Its relays read the write-ahead log: the outbox's rows there, or messages that stand nowhere else. */
+  readonly wal?: WalKind | undefined;
 }
 
 /** What has happened so far. */
@@ -75,6 +78,7 @@ export class Disturbances {
     const relay = createTestService({
       pool: this.#options.pool,
       relay: { leaseMs, batchSizeMax, pollMsMax: 100 },
+      wal: walOf(this.#options.wal, this.#options.url),
     });
     try {
       await relay.dure.start();
@@ -103,7 +107,8 @@ export class Disturbances {
   }
 
   async #startRelayProcess(): Promise<SpawnedChild> {
-    const plan: ChildPlan = { url: this.#options.url, relays: true, batchSizeMax: 100 };
+    const { url, wal } = this.#options;
+    const plan: ChildPlan = { url, relays: true, batchSizeMax: 100, wal };
     const child = spawnChild(new URL("../crash/service-child.ts", import.meta.url), {
       env: { DURE_CHILD_PLAN: JSON.stringify(plan) },
       lifeMsMax: 3_600_000,

@@ -8,7 +8,12 @@ import {
   type EventDefinition,
 } from "../../src/index.ts";
 import type { LogFacts, Logger, Message, StandardSchema, Transport } from "../../src/index.ts";
-import { type EventLog, postgresStore, postgresTransport } from "../../src/postgres/index.ts";
+import {
+  type EventLog,
+  postgresStore,
+  postgresTransport,
+  type WalOptions,
+} from "../../src/postgres/index.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test-database.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -73,13 +78,20 @@ export type TestServiceOptions = Partial<Omit<DureOptions<pg.PoolClient>, "store
   readonly idleInTransactionMsMax?: number;
   readonly schema?: string;
   readonly groupLeaseMs?: number;
+  readonly wal?: WalOptions | undefined;
   readonly wrap?: (log: EventLog) => Transport;
 };
 
 /** A service on the database, not yet started. */
 export function createTestService(options: TestServiceOptions): TestService {
   const { pool, logPool = pool, listenPool, schema = "dure", wrap, ...others } = options;
-  const { statementMsMax = 30_000, idleInTransactionMsMax, groupLeaseMs = 1_000, ...rest } = others;
+  const {
+    statementMsMax = 30_000,
+    idleInTransactionMsMax,
+    wal,
+    groupLeaseMs = 1_000,
+    ...rest
+  } = others;
   const { lines, logger } = collectLogs();
   const shared = { schema, logger, statementMsMax, ...(listenPool && { listenPool }) };
   const log = postgresTransport({ pool: logPool, leaseMs: groupLeaseMs, ...shared });
@@ -89,6 +101,7 @@ export function createTestService(options: TestServiceOptions): TestService {
       pool,
       ...shared,
       ...(idleInTransactionMsMax !== undefined && { idleInTransactionMsMax }),
+      ...(wal !== undefined && { wal }),
     }),
     transport: wrap === undefined ? log : wrap(log),
     logger,

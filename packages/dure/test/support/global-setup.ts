@@ -16,7 +16,12 @@ export async function setup(): Promise<() => Promise<void>> {
   const server = await startEmbeddedPostgres({
     dataDir: join(folder, "postgres"),
     // Without fsync a kill of any process still loses nothing; only a crash of the computer would.
-    settings: { fsync: "off", full_page_writes: "off" },
+    settings: {
+      fsync: "off",
+      full_page_writes: "off",
+      max_replication_slots: 32,
+      max_wal_senders: 32,
+    },
   });
   process.env["DURE_TEST_POSTGRES_URL"] = server.url;
   return async () => {
