@@ -350,7 +350,7 @@ alter table parked_message add constraint parked_message_state_check CHECK ((sta
 
 alter table participant_action add constraint participant_action_pkey PRIMARY KEY (forward_key);
 
-alter table participant_action add constraint participant_action_state_check CHECK ((state = ANY (ARRAY['done'::text, 'compensated'::text])));
+alter table participant_action add constraint participant_action_state_check CHECK ((state = ANY (ARRAY['done'::text, 'compensated'::text, 'refused'::text])));
 
 alter table partition_archive add constraint partition_archive_pkey PRIMARY KEY (name);
 
@@ -495,6 +495,9 @@ CREATE UNIQUE INDEX saga_live_pkey ON dure.saga_live USING btree (saga_id);
 CREATE UNIQUE INDEX saga_process_pkey ON dure.saga_process USING btree (process);
 
 CREATE UNIQUE INDEX saga_signal_pkey ON dure.saga_signal USING btree (signal_id);
+
+CREATE INDEX saga_signal_resolve ON dure.saga_signal USING btree (signal_id) WHERE (dedup_key = ANY (ARRAY['command/resolve/COMPLETED'::text, 'command/resolve/COMPENSATED'::text]));
+comment on index saga_signal_resolve is 'flow_resolve: the flows that an operator ends; a parked saga''s resolve has its entry in the key';
 
 CREATE UNIQUE INDEX saga_signal_saga_id_dedup_key_key ON dure.saga_signal USING btree (saga_id, dedup_key);
 comment on index saga_signal_saga_id_dedup_key_key is 'saga_signal_send, dure:saga.read-signals: the signals of one saga';
@@ -755,6 +758,7 @@ begin
   cross join json_to_recordset(e.waits) as x (wait text, service text, ms bigint)
   on conflict do nothing;
   delete from saga_live where saga_id = any (v_ended);
+  delete from saga_signal where saga_id = any (v_ended);
   insert into saga_live (saga_id, definition, version, process)
   select id, definition, version, flow_process()
   from json_to_recordset(p_entries::json) as e (
@@ -875,6 +879,63 @@ begin
   select id, coalesce((select max(n) from saga_journal where saga_id = id), 0) + 1, flow_process(), 0, events
   from json_to_recordset(p_entries::json) as e (id text, events json);
   perform flow_move(p_entries, v_now);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.flow_resolve(p_limit integer)
+ RETURNS TABLE(saga_id text, definition text, version smallint, status text, actor text, why text)
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+declare
+  v_now constant timestamptz := clock_timestamp();
+  v_held text[];
+  v_ids text[];
+  v_statuses text[];
+  v_actors text[];
+  v_whys text[];
+begin
+  -- The flow's row first, as whoever hears an event of it does.
+  select array_agg(h.saga_id) into v_held from (
+    select i.saga_id from saga_signal s
+    join saga_instance i on i.saga_id = s.saga_id
+    where s.dedup_key in ('command/resolve/COMPLETED', 'command/resolve/COMPENSATED')
+    order by s.signal_id limit p_limit
+    for update of i skip locked
+  ) h;
+  -- A statement of its own, under the lock: one that has ended meanwhile has taken its signals with it.
+  select array_agg(s.saga_id), array_agg(s.body ->> 'as'), array_agg(s.body ->> 'actor'), array_agg(s.body ->> 'why')
+  into v_ids, v_statuses, v_actors, v_whys
+  from saga_signal s join saga_live l on l.saga_id = s.saga_id
+  where s.saga_id = any (v_held) and l.process = flow_process()
+    and s.dedup_key in ('command/resolve/COMPLETED', 'command/resolve/COMPENSATED');
+  if v_ids is null then
+    return;
+  end if;
+  insert into saga_journal (saga_id, n, process, batch, events)
+  select g.id, (select max(j.n) + 1 from saga_journal j where j.saga_id = g.id), flow_process(), 0,
+    json_build_array(
+      json_build_object('type', 'commanded', 'command', 'resolve', 'actor', g.actor, 'why', g.why, 'as', g.status),
+      case g.status when 'COMPLETED' then json_build_object('type', 'completed')
+      else json_build_object('type', 'compensated', 'reason', json_build_object(
+        'code', 'RESOLVED', 'error', 'an operator has marked it as resolved'
+      )) end
+    )
+  from unnest(v_ids, v_statuses, v_actors, v_whys) as g (id, status, actor, why);
+  update saga_instance i set status = g.status, ended_at = v_now
+  from unnest(v_ids, v_statuses) as g (id, status) where i.saga_id = g.id;
+  delete from flow_wait w where w.saga_id = any (v_ids);
+  delete from saga_live l where l.saga_id = any (v_ids);
+  -- After the live rows: whoever left one meanwhile has committed.
+  delete from saga_signal s where s.saga_id = any (v_ids);
+  return query
+    select i.saga_id, i.definition, i.version, i.status, g.actor, g.why
+    from unnest(v_ids, v_actors, v_whys) as g (id, actor, why)
+    join saga_instance i on i.saga_id = g.id order by i.saga_id;
 end
 $function$
 ;
@@ -2552,18 +2613,28 @@ begin
   if not found then
     return 'unknown';
   end if;
+  -- Nobody takes it over, or lets go of it, meanwhile.
   select * into v_live from saga_live where saga_id = p_id for no key update;
   if not found then
     return 'ended';
-  elsif v_live.process is not null then
-    return 'driven';
-  elsif v_status in ('FAILED', 'COMPENSATION_FAILED') then
+  elsif v_live.process = flow_process() then
+    return 'followed';
+  elsif v_live.process is null and v_status in ('FAILED', 'COMPENSATION_FAILED') then
     return 'parked';
   elsif v_live.deadline_at is not distinct from p_deadline then
     return 'repeated';
   end if;
-  update saga_live set deadline_at = p_deadline, wake_at = least(wake_at, p_deadline)
-  where saga_id = p_id and process is null;
+  update saga_live set deadline_at = p_deadline,
+    wake_at = case when process is null then least(wake_at, p_deadline) end
+  where saga_id = p_id;
+  -- The row says it to whoever takes the saga over, the signal to whoever has read the row before. The last one counts.
+  delete from saga_signal where saga_id = p_id and starts_with(dedup_key, 'deadline/');
+  if v_live.process is not null then
+    insert into saga_signal (saga_id, dedup_key, body) values (
+      p_id, 'deadline/' || gen_random_uuid(),
+      json_build_object('kind', 'deadline', 'at', (extract(epoch from p_deadline) * 1000)::bigint)
+    );
+  end if;
   insert into audit_entry (actor, action, subject, reason)
   values (
     p_actor, case when p_deadline is null then 'saga.cancel-deadline' else 'saga.move-deadline' end,
@@ -2712,6 +2783,20 @@ begin
   if p_signals is not null then
     delete from saga_signal where signal_id = any (p_signals);
   end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_record_soon(p_process integer, p_batch bigint, p_starts text, p_ids text, p_ns integer[], p_events text, p_moved text, p_statuses text, p_lives text, p_wakes bigint[], p_signals bigint[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+begin
+  return saga_record(
+    p_process, p_batch, p_starts, p_ids, p_ns, p_events, p_moved, p_statuses, p_lives, p_wakes, p_signals
+  );
 end
 $function$
 ;
