@@ -1,5 +1,6 @@
 // Measures what the library does against targets and peers, as ratios of one run: `npm run bench -- p4 p5 --rounds 3`.
 import { availableParallelism, cpus } from "node:os";
+import { measureHotProduct } from "./cases/hot-product.ts";
 import { measurePlainSagas } from "./cases/p1-plain-sagas.ts";
 import { measureLocks } from "./cases/locks.ts";
 import { measureHeldXmin } from "./cases/p10-held-xmin.ts";
@@ -12,6 +13,7 @@ import { measureWrites } from "./cases/p4-write.ts";
 import { measureDrain } from "./cases/p5-drain.ts";
 import { measureConsume } from "./cases/p7-consume.ts";
 import { measureLatency } from "./cases/p8-latency.ts";
+import { measureKeyedRequests } from "./cases/p9-keyed-requests.ts";
 import type { BenchCase } from "./context.ts";
 import { Servers } from "./database.ts";
 import type { Figure } from "./figure.ts";
@@ -27,11 +29,13 @@ const cases: Readonly<Record<CaseName, BenchCase>> = {
   p5: measureDrain,
   p7: measureConsume,
   p8: measureLatency,
+  p9: measureKeyedRequests,
   p10: measureHeldXmin,
   p11: measureGrowth,
   p12: measureRecovery,
   p14: measureWaiting,
   locks: measureLocks,
+  hot: measureHotProduct,
 };
 
 const servers = new Servers();

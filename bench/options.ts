@@ -9,11 +9,13 @@ export const caseNames = [
   "p5",
   "p7",
   "p8",
+  "p9",
   "p10",
   "p11",
   "p12",
   "p14",
   "locks",
+  "hot",
 ] as const;
 /** One of {@link caseNames}. */
 export type CaseName = (typeof caseNames)[number];

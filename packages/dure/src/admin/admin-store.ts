@@ -2,6 +2,7 @@ import type { ParkingSide } from "../core/parking.ts";
 import type { LockAdminStore } from "../lock/lock-store.ts";
 import type { Actor, ActorWithReason } from "./actor.ts";
 import type { SagaAdminStore } from "./saga-admin-store.ts";
+import type { SemaphoreAdminStore } from "./semaphore-admin-store.ts";
 
 /** Who could not get it done: a relay, a consumer, or a saga that is parked for a person. */
 export type DeadLetterSide = ParkingSide | "saga";
@@ -151,6 +152,7 @@ export interface AdminStore {
   discard(filter: DeadLetterFilter, limit: number, by: ActorWithReason): Promise<number>;
   readonly sagas: SagaAdminStore;
   readonly locks: LockAdminStore;
+  readonly semaphores: SemaphoreAdminStore;
   relayStatus(): Promise<RelayStatus>;
   /** Durable, for all relays of the outbox. Resolves to whether they were not paused before. */
   pauseRelays(by: ActorWithReason): Promise<boolean>;

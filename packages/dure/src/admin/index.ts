@@ -22,6 +22,13 @@ export type {
   SagaJournalLine,
   SagaStepDetails,
 } from "../saga/saga-details.ts";
+export { createSemaphoreControl } from "./semaphore-control.ts";
+export type { SemaphoreControl } from "./semaphore-control.ts";
+export type {
+  SemaphoreAdminStore,
+  SemaphorePlace,
+  SemaphoreStatus,
+} from "./semaphore-admin-store.ts";
 export type { Actor, ActorWithReason } from "./actor.ts";
 export type {
   AdminStore,

@@ -24,6 +24,14 @@ export interface TransactionOptions {
   readonly context?: MessageContext;
 }
 
+/** A transaction as its store has begun it, or will with its first statement. */
+export interface OwnTransaction<Client = unknown> extends TransactionHandle {
+  /** The driver's own client, in the transaction from here on. */
+  readonly client: Client;
+  /** What {@link RunOptions.opening} answered. */
+  readonly opened: readonly Readonly<Record<string, unknown>>[];
+}
+
 /** What a transaction's work came to. */
 export interface WorkDone<Result> {
   readonly result: Result;
@@ -38,22 +46,28 @@ export interface RunOptions {
    * store says for all.
    */
   readonly idleMsMax?: number;
-  /** After how many milliseconds in all the server ends it, whatever it does. PostgreSQL 17 and later; before, nothing does. */
+  /**
+   * After how many milliseconds it is given up, whatever its work does: its connection is closed, so that nothing
+   * can be sent on it any more. A COMMIT that is on its way then is in doubt. PostgreSQL 17 and later end it too.
+   */
   readonly msMax?: number;
+  /** Statements without parameters to be run with BEGIN, in the same round trip; `work` gets their rows. */
+  readonly opening?: string;
 }
 
 /** Runs transactions on the service's database. */
 export interface TransactionStore<Client = unknown> {
   /**
-   * Begins, runs `work`, runs its last statements and commits: these in one round trip where the driver
-   * can. Rolls back when `work` throws or a last statement fails. The last statements are never run alone:
-   * when the work has ended the transaction itself they are refused.
+   * Begins, runs `work`, runs its last statements and commits: BEGIN with the first statement of the work, and
+   * the last ones with COMMIT, each in one round trip where the driver can. Rolls back when `work` throws or a
+   * last statement fails. When the work has ended the transaction itself the last statements are refused.
    * @throws NOT_IN_TRANSACTION when there are last statements and the work has ended the transaction
    * @throws COMMIT_REFUSED when COMMIT answered ROLLBACK: a statement had failed and its error was swallowed
    * @throws COMMIT_IN_DOUBT when the connection was lost while COMMIT was on its way
+   * @throws TRANSACTION_TIMED_OUT when it took longer than it may: nothing was committed
    */
   run<Result>(
-    work: (tx: TransactionHandle, client: Client) => Promise<WorkDone<Result>>,
+    work: (tx: OwnTransaction<Client>) => Promise<WorkDone<Result>>,
     options?: RunOptions,
   ): Promise<Result>;
   /**

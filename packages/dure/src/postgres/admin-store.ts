@@ -13,6 +13,7 @@ import type { PostgresPool } from "./pool.ts";
 import { postgresParkedSagas } from "./parked-sagas.ts";
 import { outboxNews, postgresRelayAdmin } from "./relay-admin-store.ts";
 import { postgresSagaAdmin } from "./saga-admin-store.ts";
+import { postgresSemaphoreAdmin } from "./semaphore-store.ts";
 
 /** What an operator may see and do, in PostgreSQL. */
 export function postgresAdminStore(
@@ -27,8 +28,9 @@ export function postgresAdminStore(
   return {
     sagas: postgresSagaAdmin(pool, schema),
     locks: postgresLockAdmin(pool, schema, ({ key }) =>
-      tellOnce(pool, outboxNews(schemaName), lockSubject(key)),
+      tellOnce(pool, outboxNews(schemaName), [lockSubject(key)]),
     ),
+    semaphores: postgresSemaphoreAdmin(pool, schema, outboxNews(schemaName)),
     async status() {
       const { rows } = await pool.query(sql.status);
       const row = rows[0] ?? {};

@@ -18,6 +18,7 @@ export interface MaintenanceSql {
   readonly waitingForArchive: string;
   readonly setBackShards: string;
   readonly pruneInbox: string;
+  readonly pruneKeys: string;
   readonly retireSagas: string;
   readonly pruneLocks: string;
   readonly pruneGuards: string;
@@ -95,6 +96,12 @@ export function maintenanceSql(schema: string): MaintenanceSql {
         select g.ctid from ${schema}.lock_guard g
         where g.written_at < clock_timestamp() - interval '30 days' limit ${pruneBatch}
         for update skip locked
+      ))`,
+    // By the index, in small pieces; a record that is being written anew is left to the next time.
+    pruneKeys: `/* dure:maintenance.prune-keys */
+      delete from ${schema}.idempotency_record where ctid = any (array(
+        select ctid from ${schema}.idempotency_record
+        where expires_at < clock_timestamp() order by expires_at limit ${pruneBatch} for update skip locked
       ))`,
     // A record of a message that is parked is kept, whatever its age: a copy that came meanwhile would be handled
     // beside it.

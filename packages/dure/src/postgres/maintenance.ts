@@ -111,9 +111,13 @@ async function maintain(
   await prune(pool, sql.pruneInbox, [retention.inboxMs], signal).catch((error: unknown) => {
     logger.warn("old dedup records could not be removed", { error: describeError(error) });
   });
-  for (const statement of [sql.pruneLocks, sql.pruneGuards]) {
+  for (const [what, statement] of [
+    ["locks", sql.pruneLocks],
+    ["guards", sql.pruneGuards],
+    ["idempotency keys", sql.pruneKeys],
+  ] as const) {
     await prune(pool, statement, [], signal).catch((error: unknown) => {
-      logger.warn("old locks could not be removed", { error: describeError(error) });
+      logger.warn(`old ${what} could not be removed`, { error: describeError(error) });
     });
   }
   await retireSagas(pool, sql, retention.sagasMs, signal).catch((error: unknown) => {

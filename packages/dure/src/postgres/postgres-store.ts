@@ -8,6 +8,7 @@ import { postgresInboxStore } from "./inbox-store.ts";
 import { postgresFlowStore } from "./flow-store.ts";
 import { guardedWrite } from "./lock-guard.ts";
 import { isLockSubject, postgresLockStore } from "./lock-store.ts";
+import { postgresKeyStore } from "./idempotency-store.ts";
 import { createMaintenance, readRetention } from "./maintenance.ts";
 import type { Retention } from "./maintenance.ts";
 import { checkSchema } from "./migrate.ts";
@@ -24,6 +25,7 @@ import {
 import type { PostgresClient, PostgresPool, PostgresPoolWithCallbacks } from "./pool.ts";
 import { outboxNews } from "./relay-admin-store.ts";
 import { postgresSagaStore } from "./saga-store.ts";
+import { isSemaphoreNews, postgresSemaphoreStore } from "./semaphore-store.ts";
 import { postgresTransactionStore } from "./transaction-store.ts";
 import { walFeed } from "./wal-feed.ts";
 import type { WalOptions } from "./wal-options.ts";
@@ -92,12 +94,17 @@ export function postgresStore<Client extends PostgresClient>(
     flows: postgresFlowStore(schema),
     locks,
     guardWrite: guardedWrite(schema),
+    keys: postgresKeyStore(schema),
+    semaphores: postgresSemaphoreStore(pool, schema, {
+      name: outboxNews(schemaName),
+      notifications,
+    }),
     admin: postgresAdminStore(bounded, schemaName, pool),
     news: {
       tell: () => notifications.tell(),
       listen: (listener) =>
         notifications.listen((subjects) => {
-          if (subjects?.every(isLockSubject) !== true) listener();
+          if (!isSemaphoreNews(subjects) && subjects?.every(isLockSubject) !== true) listener();
         }),
     },
     check: () => checkSchema({ pool, schema: schemaName }),

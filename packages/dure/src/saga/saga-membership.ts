@@ -4,6 +4,7 @@ import { DureError, isDureError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import type { Statement } from "../core/transaction.ts";
 import type { Trouble } from "../core/trouble.ts";
+import { TurnoverMap } from "../core/turnover-map.ts";
 import { JournalLanes } from "./journal-lanes.ts";
 import type { Moment } from "./saga-attempt.ts";
 import type { SagaPlan } from "./saga-decision.ts";
@@ -46,6 +47,13 @@ export interface MembershipParts extends Pick<AttemptParts, "transaction" | "onA
   readonly onRoom: () => void;
 }
 
+/** A start on its way. */
+interface Starting {
+  /** Whether the id was free. */
+  readonly isNew: Promise<boolean>;
+  readonly reject: (reason: unknown) => void;
+}
+
 const signalsMax = 500;
 /** A saga that was taken over is loaded with its journal: this many at a time. */
 const loadMax = 500;
@@ -53,7 +61,7 @@ const loadMax = 500;
 /** One incarnation of a process that drives sagas: what it drives, and until when it may. */
 export class SagaMembership implements RunHost {
   readonly process: number;
-  readonly runs: Map<string, SagaRun> = new Map();
+  readonly runs: TurnoverMap<SagaRun> = new TurnoverMap();
   readonly #parts: MembershipParts;
   readonly #lanes: JournalLanes;
   readonly #lost: AbortController = new AbortController();
@@ -62,7 +70,8 @@ export class SagaMembership implements RunHost {
   #leaseUntil = 0;
   #databaseNow = 0;
   #databaseNowAt = 0;
-  readonly #starting: Map<string, Promise<boolean>> = new Map();
+  /** Starts that are not known to be durable, and how they fail. */
+  readonly #starting: TurnoverMap<Starting> = new TurnoverMap();
   /** Until then it is looked whether anything belongs to this process that it does not know of. */
   #inDoubtUntil = 0;
   isStopping = false;
@@ -143,13 +152,15 @@ export class SagaMembership implements RunHost {
   async start(plan: SagaPlan, start: SagaStart, input: unknown): Promise<boolean> {
     const { sagaId } = start;
     const starting = this.#starting.get(sagaId);
-    if (starting !== undefined) return starting.then(() => false);
+    if (starting !== undefined) return starting.isNew.then(() => false);
     // Driven here: a second driver beside the first would be one too many.
     if (this.runs.has(sagaId)) return false;
-    const begun = this.#begin(plan, start, input);
-    this.#starting.set(sagaId, begun);
+    if (this.signal.aborted) throw this.signal.reason as Error;
+    const { promise: isNew, resolve, reject } = Promise.withResolvers<boolean>();
+    this.#starting.set(sagaId, { isNew, reject });
+    this.#begin(plan, start, input).then(resolve, reject);
     try {
-      return await begun;
+      return await isNew;
     } finally {
       this.#starting.delete(sagaId);
     }
@@ -165,16 +176,8 @@ export class SagaMembership implements RunHost {
       traceparent: start.traceparent,
       deadlineAt: deadlineMs === undefined ? undefined : this.moment().now + deadlineMs,
     });
-    if (this.signal.aborted) return Promise.reject(this.signal.reason as Error);
     this.runs.set(start.sagaId, run);
-    return new Promise((resolve, reject) => {
-      const onLost = (): void => reject(this.signal.reason as Error);
-      this.signal.addEventListener("abort", onLost, { once: true });
-      run
-        .begin(start)
-        .then(resolve, reject)
-        .finally(() => this.signal.removeEventListener("abort", onLost));
-    });
+    return run.begin(start);
   }
 
   /** Hands over: what is under way is finished, nothing new is begun. */
@@ -200,6 +203,7 @@ export class SagaMembership implements RunHost {
     for (const run of this.runs.values()) run.isDropped = true;
     const message = `process ${this.process} of the saga engine drives no sagas any more`;
     this.#lost.abort(new DureError("FENCED", message));
+    for (const { reject } of this.#starting.values()) reject(this.signal.reason);
   }
 
   /** Takes signals, overdue sagas and what is due. Resolves to whether there may be more at once. */

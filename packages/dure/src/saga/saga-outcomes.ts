@@ -1,5 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import { DureError } from "../core/errors.ts";
+import { TurnoverMap } from "../core/turnover-map.ts";
 import { isAtRest } from "./saga-event.ts";
 import type { SagaEvent, SagaReason, SagaStatus } from "./saga-event.ts";
 import type { SagaStore } from "./saga-store.ts";
@@ -78,7 +79,7 @@ export class SagaOutcomes {
   readonly #store: Pick<SagaStore, "outcomes" | "load">;
   readonly #clock: Clock;
   readonly #isHere: (sagaId: string) => boolean;
-  readonly #watchers: Map<string, Set<Watcher>> = new Map();
+  readonly #watchers: TurnoverMap<Set<Watcher>> = new TurnoverMap();
   #isAsking = false;
   /** Why nobody tells any more, since then. */
   #stopped: { readonly reason: unknown } | undefined;

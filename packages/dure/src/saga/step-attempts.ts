@@ -151,7 +151,7 @@ function contextOf(
     result: step.result,
     // Known from the turn on, and read by compensations only.
     reason: run.state.reason ?? { code: "UNKNOWN", error: "" },
-    call: {
+    call: new AttemptCall(ask, {
       sagaId,
       step: plan.name,
       attempt: isUndo ? step.undoAttempts : step.attempts,
@@ -160,11 +160,42 @@ function contextOf(
       // The number of the entry that holds the intent: it grows with every write of the saga, whoever makes it.
       fencingToken: run.n,
       traceparent,
-      get signal() {
-        return ask();
-      },
-    },
+    }),
   };
+}
+
+type Call = CompensationContext["call"];
+
+/**
+ * A class, for its getter stands in the prototype. One in an object literal makes a shape of its own for each
+ * object, and shapes are old from the first: what the getter closes over would outlive its saga until the whole
+ * heap is collected.
+ */
+class AttemptCall implements Call {
+  readonly sagaId: Call["sagaId"];
+  readonly step: Call["step"];
+  readonly attempt: Call["attempt"];
+  readonly key: Call["key"];
+  readonly compensates: Call["compensates"];
+  readonly fencingToken: Call["fencingToken"];
+  readonly traceparent: Call["traceparent"];
+  readonly #ask: () => AbortSignal;
+
+  constructor(ask: () => AbortSignal, facts: Omit<Call, "signal">) {
+    this.#ask = ask;
+    this.sagaId = facts.sagaId;
+    this.step = facts.step;
+    this.attempt = facts.attempt;
+    this.key = facts.key;
+    this.compensates = facts.compensates;
+    this.fencingToken = facts.fencingToken;
+    this.traceparent = facts.traceparent;
+  }
+
+  /** Made when it is asked for: most steps never look at it. */
+  get signal(): AbortSignal {
+    return this.#ask();
+  }
 }
 
 /** A command by message as it is sent: what a definition's code throws here is an outcome as well. */

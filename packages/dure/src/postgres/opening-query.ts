@@ -1,0 +1,190 @@
+import type { PostgresClient, PostgresResult } from "./pool.ts";
+
+/**
+ * Runs the statement with what opens its transaction in front of it, in one round trip, where the driver lets
+ * us write the protocol's messages, as that of `pg` does. Undefined: it does not. When the opening itself fails
+ * the statement is not run, and `onFailedOpening` is called.
+ */
+export function queryOpening(
+  client: PostgresClient,
+  opening: readonly string[],
+  {
+    text,
+    params,
+    onFailedOpening,
+  }: {
+    readonly text: string;
+    readonly params: readonly unknown[];
+    readonly onFailedOpening: (error: unknown) => void;
+  },
+): Promise<PostgresResult> | undefined {
+  const Query = queryClassOf(client);
+  if (Query === undefined) return undefined;
+  const driver = client as unknown as PgClient;
+  return new Promise((resolve, reject) => {
+    const query = new OpeningQuery({
+      opening,
+      onFailedOpening,
+      callback: (error, result) => {
+        if (error === null || error === undefined) resolve(result as PostgresResult);
+        else reject(error as Error);
+      },
+      inner: (callback) =>
+        new Query(
+          {
+            text,
+            values: [...params],
+            binary: driver.binary === true,
+            // It is the query's place to know how the client reads types; the client tells its own queries only.
+            types: { getTypeParser: (oid, format) => driver.getTypeParser(oid, format) },
+          },
+          undefined,
+          callback,
+        ),
+    });
+    driver.query(query);
+  });
+}
+
+/** Whether the client sends its queries in the order in which they are given to it, without one being waited for. */
+export function isQueueing(client: PostgresClient): boolean {
+  return queryClassOf(client) !== undefined;
+}
+
+function queryClassOf(client: PostgresClient): PgQueryClass | undefined {
+  // Whatever the client is beyond its shape is looked at before it is used; what wraps it shares its prototype.
+  const driver = client as unknown as Partial<PgClient>;
+  if (typeof driver.connection?.parse !== "function" || driver.pipeline === true) return undefined;
+  if (typeof driver.getTypeParser !== "function") return undefined;
+  const prototype = Object.getPrototypeOf(client) as {
+    readonly constructor?: { readonly Query?: PgQueryClass };
+  } | null;
+  const Query = prototype?.constructor?.Query;
+  return typeof Query?.prototype.handleCommandComplete === "function" ? Query : undefined;
+}
+
+type Callback = (error: unknown, result?: unknown) => void;
+
+/** The part of a `pg` client beyond queries that the library's own query objects need. */
+interface PgClient {
+  readonly pipeline: boolean;
+  readonly binary: boolean;
+  readonly connection: PgConnection;
+  getTypeParser(oid: number, format?: string): unknown;
+  query(query: OpeningQuery): void;
+}
+
+interface PgConnection {
+  readonly stream: { cork(): void; uncork(): void };
+  parse(message: { readonly text: string }): void;
+  bind(message: { readonly values: readonly (string | null)[] }): void;
+  execute(message: object): void;
+}
+
+/** A query of `pg` as its client drives it. */
+interface PgQuery {
+  submit(connection: PgConnection): Error | null | undefined;
+  handleRowDescription(message: unknown): void;
+  handleDataRow(message: unknown): void;
+  handlePortalSuspended(connection: unknown): void;
+  handleEmptyQuery(connection: unknown): void;
+  handleCommandComplete(message: unknown, connection: unknown): void;
+  handleError(error: unknown, connection: unknown): void;
+  handleReadyForQuery(connection: unknown): void;
+  handleCopyInResponse(connection: unknown): void;
+  handleCopyData(message: unknown, connection: unknown): void;
+}
+
+interface PgQueryClass {
+  readonly prototype: PgQuery;
+  new (
+    config: {
+      readonly text: string;
+      readonly values: readonly unknown[];
+      readonly binary: boolean;
+      readonly types: { getTypeParser(oid: number, format?: string): unknown };
+    },
+    values: undefined,
+    callback: Callback,
+  ): PgQuery;
+}
+
+/**
+ * Statements without parameters, and a query of `pg` behind them, before one Sync: an error passes over everything
+ * behind it. Source: PostgreSQL documentation, "Extended Query" and "Pipelining".
+ */
+class OpeningQuery implements PgQuery {
+  /** Not to be renamed: with a `query_timeout`, `pg` puts its own in its place. */
+  callback: Callback;
+  /** For whoever watches the client's statements. */
+  readonly text: string;
+  readonly #opening: readonly string[];
+  readonly #inner: PgQuery;
+  readonly #onFailedOpening: (error: unknown) => void;
+  #opened = 0;
+
+  constructor(parts: {
+    readonly opening: readonly string[];
+    readonly onFailedOpening: (error: unknown) => void;
+    readonly callback: Callback;
+    readonly inner: (callback: Callback) => PgQuery;
+  }) {
+    this.callback = parts.callback;
+    this.#opening = parts.opening;
+    this.#onFailedOpening = parts.onFailedOpening;
+    this.#inner = parts.inner((error, result) => this.callback(error, result));
+    this.text = (this.#inner as unknown as { readonly text: string }).text;
+  }
+
+  submit(connection: PgConnection): Error | null | undefined {
+    connection.stream.cork();
+    try {
+      for (const text of this.#opening) {
+        connection.parse({ text });
+        connection.bind({ values: [] });
+        connection.execute({});
+      }
+      return this.#inner.submit(connection);
+    } finally {
+      connection.stream.uncork();
+    }
+  }
+
+  handleCommandComplete(message: unknown, connection: unknown): void {
+    if (this.#opened < this.#opening.length) this.#opened += 1;
+    else this.#inner.handleCommandComplete(message, connection);
+  }
+
+  handleError(error: unknown, connection: unknown): void {
+    if (this.#opened < this.#opening.length) this.#onFailedOpening(error);
+    this.#inner.handleError(error, connection);
+  }
+
+  handleRowDescription(message: unknown): void {
+    this.#inner.handleRowDescription(message);
+  }
+
+  handleDataRow(message: unknown): void {
+    this.#inner.handleDataRow(message);
+  }
+
+  handlePortalSuspended(connection: unknown): void {
+    this.#inner.handlePortalSuspended(connection);
+  }
+
+  handleEmptyQuery(connection: unknown): void {
+    this.#inner.handleEmptyQuery(connection);
+  }
+
+  handleReadyForQuery(connection: unknown): void {
+    this.#inner.handleReadyForQuery(connection);
+  }
+
+  handleCopyInResponse(connection: unknown): void {
+    this.#inner.handleCopyInResponse(connection);
+  }
+
+  handleCopyData(message: unknown, connection: unknown): void {
+    this.#inner.handleCopyData(message, connection);
+  }
+}
