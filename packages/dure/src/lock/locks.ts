@@ -47,6 +47,7 @@ export interface Locks<Client = unknown> {
    *
    * @throws LOCK_TIMED_OUT when somebody else had it for all of `waitMs`: nothing was done
    * @throws LEASE_LOST when it was lost before COMMIT: rolled back; try the whole again
+   * @throws TRANSACTION_TIMED_OUT when it took longer than `transactionMsMax`: rolled back
    * @throws FENCED when a later holder has written already: rolled back (locks outside the service's database)
    * @throws LOCK_REENTERED when the same key is held by the caller
    * @throws CONFIGURATION_INVALID
@@ -174,7 +175,7 @@ async function commitUnder<Client, Result>(
     if (store.releaseInCommit !== undefined) lease.wasReleased();
     return result;
   } catch (error) {
-    // The server ends a transaction whose time is over: that nothing was committed is known, and why.
+    // That nothing was committed is known, and why.
     if (signal.aborted && isDureError(error, "DATABASE_UNAVAILABLE")) throw signal.reason;
     throw error;
   }

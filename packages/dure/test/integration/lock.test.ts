@@ -111,7 +111,7 @@ describe("withLock", () => {
       await tx.query("select pg_sleep(20)");
       signal.throwIfAborted();
     });
-    await expect(slow).rejects.toMatchObject({ code: "LEASE_LOST" });
+    await expect(slow).rejects.toMatchObject({ code: "TRANSACTION_TIMED_OUT" });
     expect(await takenBy(key)).toBeUndefined();
   });
 });
