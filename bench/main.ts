@@ -1,6 +1,8 @@
 // Measures what the library does against targets and peers, as ratios of one run: `npm run bench -- p4 p5 --rounds 3`.
 import { availableParallelism, cpus } from "node:os";
+import { measureHotProduct } from "./cases/hot-product.ts";
 import { measurePlainSagas } from "./cases/p1-plain-sagas.ts";
+import { measureLocks } from "./cases/locks.ts";
 import { measureHeldXmin } from "./cases/p10-held-xmin.ts";
 import { measureGrowth } from "./cases/p11-growth.ts";
 import { measureRecovery } from "./cases/p12-recovery.ts";
@@ -14,6 +16,7 @@ import { measureLatency } from "./cases/p8-latency.ts";
 import { measureRedisConsume } from "./cases/redis-consume.ts";
 import { measureRedisDrain } from "./cases/redis-drain.ts";
 import { measureRedisLatency } from "./cases/redis-latency.ts";
+import { measureKeyedRequests } from "./cases/p9-keyed-requests.ts";
 import type { BenchCase } from "./context.ts";
 import { Servers } from "./database.ts";
 import type { Figure } from "./figure.ts";
@@ -29,6 +32,7 @@ const cases: Readonly<Record<CaseName, BenchCase>> = {
   p5: measureDrain,
   p7: measureConsume,
   p8: measureLatency,
+  p9: measureKeyedRequests,
   p10: measureHeldXmin,
   p11: measureGrowth,
   p12: measureRecovery,
@@ -36,6 +40,8 @@ const cases: Readonly<Record<CaseName, BenchCase>> = {
   "redis-p5": measureRedisDrain,
   "redis-p7": measureRedisConsume,
   "redis-p8": measureRedisLatency,
+  locks: measureLocks,
+  hot: measureHotProduct,
 };
 
 const servers = new Servers();

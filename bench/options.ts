@@ -9,6 +9,7 @@ export const caseNames = [
   "p5",
   "p7",
   "p8",
+  "p9",
   "p10",
   "p11",
   "p12",
@@ -16,6 +17,8 @@ export const caseNames = [
   "redis-p5",
   "redis-p7",
   "redis-p8",
+  "locks",
+  "hot",
 ] as const;
 /** One of {@link caseNames}. */
 export type CaseName = (typeof caseNames)[number];

@@ -1,11 +1,17 @@
-import { ExponentialBackoff, handleWhen, retry } from "cockatiel";
+import { CallRefusedError, createResilience, standardPreset } from "dure/resilience";
+import type { DependencyOptions, DependencySnapshot } from "dure/resilience";
 import { Agent, request as send } from "undici";
 import type { z } from "zod";
 import type { ServiceName } from "./config.ts";
 import { nameOfCall } from "./instruments.ts";
 import type { ServiceInstruments } from "./instruments.ts";
 import { quoteKey } from "./key-header.ts";
-import { PeerError, errorFromAnswer, errorFromConnection } from "./peer-error.ts";
+import {
+  PeerError,
+  classifyPeerError,
+  errorFromAnswer,
+  errorFromConnection,
+} from "./peer-error.ts";
 import type { ServiceTokens } from "./service-token.ts";
 import { toTraceparent } from "./trace-context.ts";
 import type { CallContext } from "./trace-context.ts";
@@ -18,8 +24,10 @@ export interface PeerClientOptions {
   readonly tokens: ServiceTokens;
   /** For a call with all its body, per attempt. @defaultValue 5000 */
   readonly timeoutMs?: number;
-  /** Attempts after the first, where a call may be repeated. @defaultValue 3 */
+  /** Attempts after the first, where a call may be repeated. @defaultValue the preset's: 3 */
   readonly retries?: number;
+  /** Breaker, retries and calls at once. @defaultValue standardPreset */
+  readonly preset?: DependencyOptions;
   /** @defaultValue 64 */
   readonly connectionsMax?: number;
   readonly instruments?: ServiceInstruments | undefined;
@@ -40,6 +48,8 @@ export interface PeerCall {
   readonly context: CallContext;
   /** Overrides the client's. */
   readonly timeoutMs?: number;
+  /** Whoever calls asks again by itself, durably: the client does not, so that retries are not multiplied. */
+  readonly isRepeatedByCaller?: true;
 }
 
 /** A call whose answer is read. */
@@ -59,7 +69,8 @@ export interface PeerClient {
   readonly peer: ServiceName;
   /**
    * The parsed body of a 2xx answer. A GET, a PUT, and a POST with an idempotency key are repeated
-   * after failures that may pass; any other POST is sent once.
+   * after failures that may pass; any other POST is sent once. A peer that fails too often is left alone
+   * for a while: BREAKER_OPEN, and nothing was sent.
    *
    * @throws PeerError for everything else. `outcomeUnknown` holds for all attempts together: once
    *   one of them may have had its effect, only a definite answer to a later one ends the doubt
@@ -71,6 +82,8 @@ export interface PeerClient {
    * @throws PeerError when there was none
    */
   forward(call: PeerCall): Promise<PeerAnswer>;
+  /** How the peer stands, by the calls that `ask` has made. */
+  standing(): DependencySnapshot;
   /**
    * Closes the connections. Calls in flight fail with an unknown outcome, so that a peer that does
    * not answer cannot hold up a stop; whoever cares for an answer stops first.
@@ -78,6 +91,7 @@ export interface PeerClient {
   close(): Promise<void>;
 }
 
+const guardMs = 120_000;
 const answerBytesMax = 16 * 1024 * 1024;
 
 /** A client with its own connections, a token per call, and the caller's request id and trace. */
@@ -87,22 +101,41 @@ export function createPeerClient(options: PeerClientOptions): PeerClient {
     connect: { timeout: 2000 },
     maxResponseSize: answerBytesMax,
   });
-  const retries = retry(
-    handleWhen((error) => error instanceof PeerError && error.retryable),
-    {
-      maxAttempts: options.retries ?? 3,
-      backoff: new ExponentialBackoff({ initialDelay: 100, maxDelay: 2000 }),
+  const { retries, preset = standardPreset } = options;
+  const { retry } = preset;
+  const resilience = createResilience({
+    dependencies: {
+      peer: {
+        ...preset,
+        retry: retry === false ? false : { ...retry, retriesMax: retries ?? retry.retriesMax },
+        // Only a guard: each transfer has a timeout of its own, that says what it means for the outcome.
+        timeoutMs: guardMs,
+      },
     },
-  );
+    classify: classifyPeerError,
+  });
   return {
     peer: options.peer,
     async ask(question) {
       const doubt = { outcomeUnknown: false };
-      const attempt = () => askOnce(options, agent, question, doubt);
-      if (!isRepeatable(question)) return attempt();
-      return retries.execute(attempt, question.context.signal);
+      const { method, idempotencyKey, isRepeatedByCaller, context } = question;
+      const given = {
+        isIdempotent: isRepeatedByCaller !== true && method !== "POST",
+        ...(isRepeatedByCaller !== true && idempotencyKey !== undefined && { idempotencyKey }),
+        ...(context.signal !== undefined && { signal: context.signal }),
+      };
+      try {
+        return await resilience.call(
+          "peer",
+          ({ signal }) => askOnce(options, agent, { question, signal }, doubt),
+          given,
+        );
+      } catch (error) {
+        throw inPeerWords(options.peer, error, context.signal);
+      }
     },
     forward: (call) => transfer(options, agent, call),
+    standing: () => resilience.snapshot().peer,
     close: () => agent.destroy(),
   };
 }
@@ -112,8 +145,15 @@ export function pathOf(...segments: readonly string[]): string {
   return segments.map((segment) => `/${encodeURIComponent(segment)}`).join("");
 }
 
-function isRepeatable(call: PeerCall): boolean {
-  return call.method !== "POST" || call.idempotencyKey !== undefined;
+/** What was never sent, or ended by its caller, as an error of a peer. */
+function inPeerWords(peer: ServiceName, error: unknown, signal: AbortSignal | undefined): unknown {
+  if (error instanceof PeerError) return error;
+  if (error instanceof CallRefusedError) {
+    const { code, retryAfterMs, message: detail } = error;
+    const facts = { peer, code, retryAfterMs, detail, cause: error };
+    return new PeerError({ ...facts, retryable: true, outcomeUnknown: false });
+  }
+  return signal?.aborted === true ? errorFromConnection(peer, error, true) : error;
 }
 
 /** Remembers across attempts that an earlier one may have had its effect. */
@@ -124,11 +164,12 @@ interface Doubt {
 async function askOnce<T>(
   options: PeerClientOptions,
   agent: Agent,
-  question: PeerQuestion<T>,
+  { question, signal }: { readonly question: PeerQuestion<T>; readonly signal: AbortSignal },
   doubt: Doubt,
 ): Promise<T> {
   try {
-    const answer = await transfer(options, agent, question);
+    const { context } = question;
+    const answer = await transfer(options, agent, { ...question, context: { ...context, signal } });
     if (answer.status < 200 || answer.status > 299) {
       const retryAfter = answer.headers["retry-after"];
       throw errorFromAnswer(options.peer, {

@@ -1,3 +1,4 @@
+import type { FailureVerdict } from "dure/resilience";
 import type { ServiceName } from "./config.ts";
 
 /** The facts about a call to another service that did not bring an answer to use. */
@@ -20,7 +21,8 @@ export interface PeerErrorFacts {
 /**
  * A problem code of the peer (`STEP_COMPENSATED`, …), or one of ours: `UNREACHABLE` no connection,
  * `TIMED_OUT` no answer in time, `DISCONNECTED` the connection broke after the request had left,
- * `ABORTED` by our own signal, `UNREADABLE` an answer that is not what the contract says.
+ * `ABORTED` by our own signal, `UNREADABLE` an answer that is not what the contract says, `BREAKER_OPEN` and
+ * `BULKHEAD_FULL` not sent, because the peer fails too often or too many calls to it are under way.
  */
 export type PeerErrorCode = string;
 
@@ -84,6 +86,20 @@ export function errorFromAnswer(
     ...(problem.detail === undefined ? {} : { detail: problem.detail }),
     ...(Number.isFinite(seconds) ? { retryAfterMs: seconds * 1000 } : {}),
   });
+}
+
+/**
+ * What an error says about the peer: a problem document is an answer, of a peer that is well. Silence, a
+ * broken connection and a defect (500, or what some proxy says) are failures.
+ */
+export function classifyPeerError(error: unknown): FailureVerdict {
+  if (!(error instanceof PeerError) || !error.retryable) return { kind: "permanent" };
+  const { status, code, retryAfterMs } = error;
+  const isFailure = status === undefined || status === 500 || code.startsWith("HTTP_5");
+  return {
+    kind: isFailure ? "transient" : "busy",
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+  };
 }
 
 function isRetryable(status: number, code: string): boolean {

@@ -1,12 +1,14 @@
+import type { KeyedTransaction } from "dure";
+import { idempotent } from "dure/http/fastify";
+import type { FastifyRequest } from "fastify";
+import type { PoolClient } from "pg";
 import type { HttpApp } from "../chassis/http-app.ts";
-import { idempotencyKeyOf } from "../chassis/idempotency-key.ts";
+import { keyedRoute, unavailable } from "../chassis/keyed-route.ts";
 import { principalOf, userRoles } from "../chassis/principal.ts";
-import { callContextOf } from "../chassis/request-context.ts";
-import { toTraceparent } from "../chassis/trace-context.ts";
 import { cancelSchema, orderParamsSchema, orderViewSchema } from "../contracts/http/orders.ts";
 import { createCancel } from "./cancel.ts";
 import type { CancelOptions } from "./cancel.ts";
-import { ownerFor, unavailable } from "./routes.ts";
+import { ownerFor } from "./routes.ts";
 
 /** `POST /orders/{orderId}/cancel`. */
 export function registerCancelRoute(app: HttpApp, options: CancelOptions): void {
@@ -22,16 +24,18 @@ export function registerCancelRoute(app: HttpApp, options: CancelOptions): void 
       202: orderViewSchema.describe("It will be undone"),
     },
   };
-  app.post("/orders/:orderId/cancel", { config, schema }, async (request, reply) => {
-    const principal = principalOf(request);
-    const { status, body, isReplayed } = await cancel({
-      orderId: request.params.orderId,
-      userId: principal.userId,
-      owner: ownerFor(principal),
-      idempotencyKey: idempotencyKeyOf(request),
-      context: { traceparent: toTraceparent(callContextOf(request).trace) },
-    }).catch(unavailable);
-    if (isReplayed) reply.header("idempotent-replayed", "true");
-    return reply.code(status === 202 ? 202 : 200).send(body);
-  });
+  const keyed = idempotent<CancelRequestOf, KeyedTransaction<PoolClient>>(
+    options.dure,
+    keyedRoute,
+    ({ request, tx }) => {
+      const principal = principalOf(request);
+      const { orderId } = request.params;
+      return cancel(tx, { orderId, userId: principal.userId, owner: ownerFor(principal) });
+    },
+  );
+  app.post("/orders/:orderId/cancel", { config, schema }, (request, reply) =>
+    keyed(request, reply).catch(unavailable),
+  );
 }
+
+type CancelRequestOf = FastifyRequest<{ readonly Params: { readonly orderId: string } }>;

@@ -1,21 +1,15 @@
-import type { MessageContext } from "dure";
-import type { Pool } from "pg";
 import type { ServiceDure } from "../chassis/messaging.ts";
 import { ProblemError } from "../chassis/problem.ts";
 import type { OrderView } from "../contracts/http/orders.ts";
-import { answerOnce } from "./answered-requests.ts";
-import type { GivenAnswer } from "./answered-requests.ts";
 import { lockOrder, moveOrder } from "./order-moves.ts";
 import type { LockedOrder, OrderTransaction } from "./order-moves.ts";
 import type { OrderSagas } from "./order-sagas.ts";
 import { readOrder } from "./orders.ts";
 import type { Owner } from "./orders.ts";
 import * as sql from "./return-sql.ts";
-import { createSagaCanceler } from "./saga-canceler.ts";
 
 /** What canceling needs. */
 export interface CancelOptions {
-  readonly pool: Pool;
   readonly dure: ServiceDure;
   readonly sagas: OrderSagas;
 }
@@ -26,21 +20,23 @@ export interface CancelRequest {
   readonly userId: string;
   /** Whose orders the user may cancel. */
   readonly owner: Owner;
-  readonly idempotencyKey: string;
-  readonly context: MessageContext;
 }
 
-/** Cancels orders, once per user and key. */
-export type CancelOrder = (request: CancelRequest) => Promise<GivenAnswer<OrderView>>;
+/** What became of the wish: 202 where the undoing is still to come. */
+export interface CancelAnswer {
+  readonly status: number;
+  readonly body: OrderView;
+}
+
+/** Cancels orders, in the transaction of the request. */
+export type CancelOrder = (tx: OrderTransaction, request: CancelRequest) => Promise<CancelAnswer>;
 
 /**
  * Makes it. The wish is written down under the order's lock, together with what follows from it: a
  * checkout under way is told to turn back, and the one that is past its pivot, or follows events, is
  * undone once it is completed, by the transaction that completes it.
  */
-export function createCancel({ pool, dure, sagas }: CancelOptions): CancelOrder {
-  const cancelSaga = createSagaCanceler(pool);
-
+export function createCancel({ dure, sagas }: CancelOptions): CancelOrder {
   async function cancel(tx: OrderTransaction, order: LockedOrder, userId: string): Promise<number> {
     switch (order.status) {
       case "CANCELING":
@@ -61,19 +57,17 @@ export function createCancel({ pool, dure, sagas }: CancelOptions): CancelOrder 
       await moveOrder(tx, order, { path, reason: "CANCELED_BY_USER" });
       return 200;
     }
-    await cancelSaga(tx, order.saga_id, { actor: userId, reason: "CANCELED_BY_USER" });
+    const wish = { actor: userId, reason: "CANCELED_BY_USER", tx } as const;
+    await dure.sagas.cancel(order.saga_id, wish);
     return 202;
   }
 
-  return ({ orderId, userId, owner, idempotencyKey, context }) => {
-    const request = { userId, route: "cancel", idempotencyKey, content: orderId, context };
-    return answerOnce(dure, request, async (tx) => {
-      const order = await lockOrder(tx, orderId);
-      if (order === undefined || (owner !== undefined && order.user_id !== owner)) {
-        throw new ProblemError("NOT_FOUND", "There is no such order.");
-      }
-      const status = await cancel(tx, order, userId);
-      return { status, body: await readOrder(tx.client, orderId, owner) };
-    });
+  return async (tx, { orderId, userId, owner }) => {
+    const order = await lockOrder(tx, orderId);
+    if (order === undefined || (owner !== undefined && order.user_id !== owner)) {
+      throw new ProblemError("NOT_FOUND", "There is no such order.");
+    }
+    const status = await cancel(tx, order, userId);
+    return { status, body: await readOrder(tx.client, orderId, owner) };
   };
 }

@@ -51,7 +51,7 @@ export interface UndoableStep extends ForwardStep {
   readonly compensate: (step: Undoing) => Promise<void>;
 }
 
-/** With its retries one attempt may take 16 seconds. */
+/** One attempt at payment may take 12 seconds: it waits in the provider's line. */
 export const timeoutMs = 20_000;
 
 /** While a participant does not answer, or throttles, for a minute or more: then it is undone. */

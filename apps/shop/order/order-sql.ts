@@ -1,17 +1,11 @@
-/** Takes the key for this order; no row comes back when another order has it already. */
+/** The order; no row comes back when another order has its key. */
 export const insertOrder = `
 /* order:order.insert */
-insert into orders (id, user_id, amount, currency, mode, idempotency_key, request_fingerprint,
-  saga_id, line_count)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+insert into orders (id, user_id, amount, currency, mode, idempotency_key, saga_id,
+  line_count)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
 on conflict (user_id, idempotency_key) do nothing
 returning id`;
-
-/** The order that has a key. */
-export const readByKey = `
-/* order:order.by-key */
-select id, amount, mode, saga_id, request_fingerprint
-from orders where user_id = $1 and idempotency_key = $2`;
 
 /** All lines of one order in one statement. */
 export const insertItems = `
@@ -25,12 +19,6 @@ from unnest($2::text[], $3::integer[], $4::bigint[]) with ordinality
 export const insertHistory = `
 /* order:history.insert */
 insert into order_status_history (order_id, status, stage, reason) values ($1, $2, $3, $4)`;
-
-/** Begins to follow a choreographed checkout; $3 is how long one step may take. */
-export const insertSaga = `
-/* order:saga.insert */
-insert into order_sagas (saga_id, order_id, waiting_for, deadline_at)
-values ($1, $2, 'payment', clock_timestamp() + make_interval(secs => $3::float8 / 1000))`;
 
 const orderColumns = `id, number, user_id, amount, currency, mode, status, stage, reason, saga_id,
   line_count, created_at, updated_at`;

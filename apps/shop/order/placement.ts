@@ -1,6 +1,5 @@
-import { createHash } from "node:crypto";
 import { ulid } from "ulid";
-import type { MessageContext, ServiceTransaction } from "dure";
+import type { ServiceTransaction } from "dure";
 import type { PoolClient } from "pg";
 import type { ServiceDure } from "../chassis/messaging.ts";
 import { ProblemError } from "../chassis/problem.ts";
@@ -16,61 +15,49 @@ import * as sql from "./order-sql.ts";
 export interface PlaceRequest {
   readonly userId: string;
   readonly idempotencyKey: string;
+  readonly sagaId: string;
   readonly body: NewOrder;
-  readonly context: MessageContext;
-}
-
-/** The answer, and whether it was given before. */
-export interface Placed {
-  readonly order: AcceptedOrder;
-  readonly isReplayed: boolean;
+  readonly traceparent: string;
 }
 
 /** What placing needs. */
 export interface PlacementOptions {
   readonly dure: ServiceDure;
   readonly sagas: OrderSagas;
-  /** How long one step of a choreographed checkout may take before the watch reports it. */
-  readonly deadlineMs: number;
 }
 
 /**
- * Places an order once per user and key: the row that holds the key, the history and the start of the
- * checkout (the saga, or `order.created` where the services follow events) commit together. A duplicate that runs at the same time waits for the first one
- * in the unique index, and then gets its answer; if the first one fails, it takes its place. When
- * the process dies before the commit nothing has happened, and after it a repeat gets the answer.
+ * Places an order in the transaction of the request, which is carried out once per user and key: the order, its
+ * history and the start of the checkout (the saga, or `order.created` where the services follow events) commit together
+ * with the answer.
  *
- * @throws ProblemError IDEMPOTENCY_KEY_REUSED, AMOUNT_TOO_LARGE, PAYMENT_FLOW_NOT_SUPPORTED; nothing
- *   is written then
+ * @throws ProblemError AMOUNT_TOO_LARGE, PAYMENT_FLOW_NOT_SUPPORTED; IDEMPOTENCY_KEY_REUSED for a key
+ *   that an order has from a time that is no longer remembered; nothing is written then
  */
 export async function placeOrder(
+  tx: Tx,
   options: PlacementOptions,
   request: PlaceRequest,
-): Promise<Placed> {
+): Promise<AcceptedOrder> {
   const mode = supportedMode(request.body);
   const amount = amountOf(request.body.items);
   if (amount === undefined) {
     throw new ProblemError("AMOUNT_TOO_LARGE", `An order may come to ${amountMax} at most.`);
   }
+  const { sagaId } = request;
   const order: AcceptedOrder = {
     orderId: `ORD-${ulid()}`,
     status: "PENDING",
     amount,
     mode,
-    sagaId: `SAGA-${ulid()}`,
+    sagaId,
   };
-  const fingerprint = fingerprintOf(request.body);
-  return options.dure.transaction(
-    async (tx) => {
-      if (!(await takeKey(tx, order, request, fingerprint))) {
-        return { order: await replay(tx, request, fingerprint), isReplayed: true };
-      }
-      await writeOrder(tx, order, request.body);
-      await beginCheckout(tx, order, request, options);
-      return { order, isReplayed: false };
-    },
-    { context: { ...request.context, correlationId: order.sagaId } },
-  );
+  if (!(await insertOrder(tx, order, request))) {
+    throw new ProblemError("IDEMPOTENCY_KEY_REUSED", "An older order has the key.");
+  }
+  await writeOrder(tx, order, request.body);
+  await beginCheckout(tx, order, request, options);
+  return order;
 }
 
 type Tx = ServiceTransaction<PoolClient>;
@@ -84,13 +71,11 @@ function supportedMode({ mode = "orchestration", payment }: NewOrder): CheckoutM
   return mode;
 }
 
-async function takeKey(
+async function insertOrder(
   tx: Tx,
-  order: AcceptedOrder,
+  { orderId, amount, mode, sagaId }: AcceptedOrder,
   { userId, idempotencyKey, body }: PlaceRequest,
-  fingerprint: string,
 ): Promise<boolean> {
-  const { orderId, amount, mode, sagaId } = order;
   const { rowCount } = await tx.client.query(sql.insertOrder, [
     orderId,
     userId,
@@ -98,26 +83,10 @@ async function takeKey(
     body.currency,
     mode,
     idempotencyKey,
-    fingerprint,
     sagaId,
     body.items.length,
   ]);
   return rowCount === 1;
-}
-
-async function replay(
-  tx: Tx,
-  { userId, idempotencyKey }: PlaceRequest,
-  fingerprint: string,
-): Promise<AcceptedOrder> {
-  const { rows } = await tx.client.query<KeyRow>(sql.readByKey, [userId, idempotencyKey]);
-  const [row] = rows;
-  if (row === undefined) throw new Error("an order has the key, but cannot be read");
-  if (row.request_fingerprint !== fingerprint) {
-    throw new ProblemError("IDEMPOTENCY_KEY_REUSED", "The key came with another body before.");
-  }
-  const { id, amount, mode, saga_id: sagaId } = row;
-  return { orderId: id, status: "PENDING", amount: Number(amount), mode, sagaId };
 }
 
 async function writeOrder(tx: Tx, { orderId }: AcceptedOrder, { items }: NewOrder): Promise<void> {
@@ -135,16 +104,12 @@ async function beginCheckout(
   tx: Tx,
   order: AcceptedOrder,
   request: PlaceRequest,
-  { sagas, deadlineMs }: PlacementOptions,
+  { sagas }: PlacementOptions,
 ): Promise<void> {
   const { orderId, sagaId, amount, mode } = order;
-  if (mode === "choreography") {
-    await tx.client.query(sql.insertSaga, [sagaId, orderId, deadlineMs]);
-    return emitCreated(tx, order, request);
-  }
-  const { userId, body, context } = request;
+  if (mode === "choreography") return emitCreated(tx, order, request);
+  const { userId, body, traceparent } = request;
   const { token = tokenDefault, flow = "two-phase" } = body.payment ?? {};
-  const { traceparent } = context;
   const input = { orderId, userId, amount, token };
   await sagas.startCheckout(tx, flow, { sagaId, input, traceparent });
 }
@@ -162,17 +127,4 @@ function emitCreated(tx: Tx, order: AcceptedOrder, { userId, body }: PlaceReques
     items: body.items.map((item) => ({ ...item })),
     payment: { method: "CARD", token: body.payment?.token ?? tokenDefault },
   });
-}
-
-/** The schema gives parsed bodies its own order of fields, so equal requests are equal text. */
-function fingerprintOf(body: NewOrder): string {
-  return createHash("sha256").update(JSON.stringify(body)).digest("hex");
-}
-
-interface KeyRow {
-  readonly id: string;
-  readonly amount: string;
-  readonly mode: CheckoutMode;
-  readonly saga_id: string;
-  readonly request_fingerprint: string;
 }

@@ -1,5 +1,9 @@
+import type { KeyedTransaction } from "dure";
+import { idempotent } from "dure/http/fastify";
+import type { FastifyRequest } from "fastify";
+import type { PoolClient } from "pg";
 import type { HttpApp } from "../chassis/http-app.ts";
-import { idempotencyKeyOf } from "../chassis/idempotency-key.ts";
+import { keyedRoute, unavailable } from "../chassis/keyed-route.ts";
 import { hasRole, principalOf, userRoles } from "../chassis/principal.ts";
 import { ProblemError } from "../chassis/problem.ts";
 import { callContextOf } from "../chassis/request-context.ts";
@@ -10,9 +14,10 @@ import {
   returnParamsSchema,
   returnViewSchema,
 } from "../contracts/http/returns.ts";
+import type { NewReturn } from "../contracts/http/returns.ts";
 import { readReturn, takeBack } from "./returns.ts";
 import type { ReturnOptions } from "./returns.ts";
-import { ownerFor, unavailable } from "./routes.ts";
+import { ownerFor } from "./routes.ts";
 
 /** Goods that come back. */
 export function registerReturnRoutes(app: HttpApp, options: ReturnOptions): void {
@@ -25,19 +30,21 @@ export function registerReturnRoutes(app: HttpApp, options: ReturnOptions): void
     response: { 201: acceptedReturnSchema.describe("Accepted; refund and restock run") },
   };
   const createConfig = { access: ["customer", "merchant"], idempotencyKey: true } as const;
+  const keyed = idempotent<ReturnRequestOf, KeyedTransaction<PoolClient>>(
+    options.dure,
+    keyedRoute,
+    async ({ request, tx }) => {
+      const traceparent = toTraceparent(callContextOf(request).trace);
+      const body = await takeBack(tx, options, { body: request.body, traceparent });
+      return { status: 201, body };
+    },
+  );
   app.post("/returns", { config: createConfig, schema: createSchema }, async (request, reply) => {
     const principal = principalOf(request);
     if (!hasRole(principal, ["merchant"]) && principal.userId !== request.body.userId) {
       throw new ProblemError("FORBIDDEN", "Customers return their own purchases.");
     }
-    const { body, isReplayed } = await takeBack(options, {
-      userId: principal.userId,
-      idempotencyKey: idempotencyKeyOf(request),
-      body: request.body,
-      context: { traceparent: toTraceparent(callContextOf(request).trace) },
-    }).catch(unavailable);
-    if (isReplayed) reply.header("idempotent-replayed", "true");
-    return reply.code(201).send(body);
+    return keyed(request, reply).catch(unavailable);
   });
 
   const readSchema = {
@@ -50,3 +57,5 @@ export function registerReturnRoutes(app: HttpApp, options: ReturnOptions): void
     readReturn(options.pool, request.params.returnId, ownerFor(principalOf(request))),
   );
 }
+
+type ReturnRequestOf = FastifyRequest<{ readonly Body: NewReturn }>;

@@ -1,12 +1,9 @@
-import type { MessageContext } from "dure";
 import type { Pool } from "pg";
 import { ulid } from "ulid";
 import type { ServiceDure } from "../chassis/messaging.ts";
 import { ProblemError } from "../chassis/problem.ts";
 import { amountMax } from "../contracts/http/fields.ts";
 import type { NewReturn, ReturnStatus, ReturnView } from "../contracts/http/returns.ts";
-import { answerOnce } from "./answered-requests.ts";
-import type { GivenAnswer } from "./answered-requests.ts";
 import { allocate } from "./domain-returns.ts";
 import type { Allocation, Purchase } from "./domain-returns.ts";
 import type { OrderTransaction } from "./order-moves.ts";
@@ -21,13 +18,10 @@ export interface ReturnOptions {
   readonly sagas: OrderSagas;
 }
 
-/** Goods that come back, and who brings them. */
+/** Goods that come back. */
 export interface ReturnRequest {
-  /** Who asks: the customer, or a merchant in their name. */
-  readonly userId: string;
-  readonly idempotencyKey: string;
   readonly body: NewReturn;
-  readonly context: MessageContext;
+  readonly traceparent: string;
 }
 
 /** The answer to a return that is accepted. */
@@ -38,39 +32,36 @@ export interface AcceptedReturn {
 }
 
 /**
- * Takes goods back against the customer's own purchases, once per user and key: which purchases, what
- * is refunded, and the saga that does it commit together.
+ * Takes goods back against the customer's own purchases, in the transaction of the request: which purchases,
+ * what is refunded, and the saga that does it commit together.
  *
- * @throws ProblemError NO_MATCHING_PURCHASE naming the lines, AMOUNT_TOO_LARGE,
- *   IDEMPOTENCY_KEY_REUSED; nothing is written then
+ * @throws ProblemError NO_MATCHING_PURCHASE naming the lines, AMOUNT_TOO_LARGE; nothing is written then
  */
-export function takeBack(
-  { dure, sagas }: ReturnOptions,
-  { userId, idempotencyKey, body, context }: ReturnRequest,
-): Promise<GivenAnswer<AcceptedReturn>> {
-  const request = { userId, route: "returns", idempotencyKey, content: body, context };
-  return answerOnce(dure, request, async (tx) => {
-    const { shares, refund } = await cover(tx, body);
-    const returnId = `RET-${ulid()}`;
-    const sagaId = `SAGA-${ulid()}`;
-    await tx.client.query(sql.insertReturn, [returnId, body.userId, refund, sagaId]);
-    await tx.client.query(sql.insertReturnItems, [
-      returnId,
-      body.items.map((item) => item.productId),
-      body.items.map((item) => item.quantity),
-      body.items.map((item) => item.unitPrice ?? null),
-    ]);
-    await tx.client.query(sql.insertAllocations, [
-      returnId,
-      shares.map((share) => share.orderId),
-      shares.map((share) => share.line),
-      shares.map((share) => share.productId),
-      shares.map((share) => share.quantity),
-      shares.map((share) => share.unitPrice),
-    ]);
-    await sagas.startReturn(tx, { sagaId, returnId, traceparent: context.traceparent });
-    return { status: 201, body: { returnId, status: "PENDING", refund } };
-  });
+export async function takeBack(
+  tx: OrderTransaction,
+  { sagas }: Pick<ReturnOptions, "sagas">,
+  { body, traceparent }: ReturnRequest,
+): Promise<AcceptedReturn> {
+  const { shares, refund } = await cover(tx, body);
+  const returnId = `RET-${ulid()}`;
+  const sagaId = `SAGA-${ulid()}`;
+  await tx.client.query(sql.insertReturn, [returnId, body.userId, refund, sagaId]);
+  await tx.client.query(sql.insertReturnItems, [
+    returnId,
+    body.items.map((item) => item.productId),
+    body.items.map((item) => item.quantity),
+    body.items.map((item) => item.unitPrice ?? null),
+  ]);
+  await tx.client.query(sql.insertAllocations, [
+    returnId,
+    shares.map((share) => share.orderId),
+    shares.map((share) => share.line),
+    shares.map((share) => share.productId),
+    shares.map((share) => share.quantity),
+    shares.map((share) => share.unitPrice),
+  ]);
+  await sagas.startReturn(tx, { sagaId, returnId, traceparent });
+  return { returnId, status: "PENDING", refund };
 }
 
 /**

@@ -1,8 +1,10 @@
 import type { FastifyRequest } from "fastify";
-import { isDureError } from "dure";
-import type { Pool } from "pg";
+import type { KeyedTransaction } from "dure";
+import { idempotent } from "dure/http/fastify";
+import type { Pool, PoolClient } from "pg";
+import { ulid } from "ulid";
 import type { HttpApp } from "../chassis/http-app.ts";
-import { idempotencyKeyOf } from "../chassis/idempotency-key.ts";
+import { keyedRoute, unavailable } from "../chassis/keyed-route.ts";
 import { hasRole, principalOf, userRoles } from "../chassis/principal.ts";
 import type { Principal } from "../chassis/principal.ts";
 import { ProblemError } from "../chassis/problem.ts";
@@ -17,6 +19,7 @@ import {
   orderQuerySchema,
   orderViewSchema,
 } from "../contracts/http/orders.ts";
+import type { NewOrder } from "../contracts/http/orders.ts";
 import { listOrders, readOrder } from "./orders.ts";
 import type { Owner } from "./orders.ts";
 import { placeOrder } from "./placement.ts";
@@ -43,17 +46,36 @@ function registerPlacement(app: HttpApp, placement: PlacementOptions): void {
     body: newOrderSchema,
     response: { 201: acceptedOrderSchema.describe("Accepted; the checkout runs") },
   };
+  // Its events tell the saga, which has its name before the transaction begins.
+  const sagaIds = new WeakMap<FastifyRequest, string>();
+  const keyed = idempotent<PlaceRequestOf, KeyedTransaction<PoolClient>>(
+    placement.dure,
+    {
+      ...keyedRoute,
+      context: (request) => ({
+        ...keyedRoute.context?.(request),
+        correlationId: sagaIds.get(request),
+      }),
+    },
+    async ({ request, tx, idempotencyKey = "" }) => {
+      const order = await placeOrder(tx, placement, {
+        userId: buyerOf(request),
+        sagaId: sagaIds.get(request) ?? "",
+        idempotencyKey,
+        body: request.body,
+        traceparent: toTraceparent(callContextOf(request).trace),
+      });
+      return { status: 201, headers: { location: `/orders/${order.orderId}` }, body: order };
+    },
+  );
   app.post("/orders", { config, schema }, async (request, reply) => {
-    const { order, isReplayed } = await placeOrder(placement, {
-      userId: buyerOf(request),
-      idempotencyKey: idempotencyKeyOf(request),
-      body: request.body,
-      context: { traceparent: toTraceparent(callContextOf(request).trace) },
-    }).catch(unavailable);
-    if (isReplayed) reply.header("idempotent-replayed", "true");
-    return reply.code(201).header("location", `/orders/${order.orderId}`).send(order);
+    buyerOf(request);
+    sagaIds.set(request as FastifyRequest, `SAGA-${ulid()}`);
+    return keyed(request, reply).catch(unavailable);
   });
 }
+
+type PlaceRequestOf = FastifyRequest<{ readonly Body: NewOrder }>;
 
 function registerReads(app: HttpApp, pool: Pool): void {
   const config = { access: userRoles };
@@ -89,13 +111,4 @@ function buyerOf(request: FastifyRequest): string {
 
 function visibleOrder(pool: Pool, request: FastifyRequest, orderId: string) {
   return readOrder(pool, orderId, ownerFor(principalOf(request)));
-}
-
-/** Without a database, or in doubt about a commit, the same key is the way to find out. */
-export function unavailable(error: unknown): never {
-  const isPassing =
-    isDureError(error, "DATABASE_UNAVAILABLE") || isDureError(error, "COMMIT_IN_DOUBT");
-  if (!isPassing) throw error;
-  const detail = "It may or may not have been done; send it again with the same key.";
-  throw new ProblemError("NOT_READY", detail, { retryAfterMs: 1000, cause: error });
 }

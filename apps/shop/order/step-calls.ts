@@ -1,5 +1,3 @@
-import { ConsecutiveBreaker, circuitBreaker, handleWhen, isBrokenCircuitError } from "cockatiel";
-import type { CircuitBreakerPolicy } from "cockatiel";
 import { PermanentError, RetryableError, StepRefusedError } from "dure";
 import type { StepCall } from "dure";
 import type { PeerClient } from "../chassis/peer-client.ts";
@@ -26,8 +24,8 @@ export interface StepQuestion<Body, Answer> {
 }
 
 /**
- * Asks a participant, with the step's key, until it has answered definitely, or its retries, its
- * breaker or the saga end that. When it rejects, the saga decides what follows:
+ * Asks a participant once, with the step's key, unless it is left alone because it has failed too
+ * often. When it rejects, the saga decides what follows, and when it is asked again:
  *
  * @throws StepRefusedError for the refusals of the question
  * @throws RetryableError when the participant asks for a pause, or has not answered anybody lately
@@ -39,31 +37,10 @@ export type AskParticipant = <Body, Answer>(
   question: StepQuestion<Body, Answer>,
 ) => Promise<Answer>;
 
-/** So many calls in a row without an answer, and the others are not kept waiting for theirs. */
-const failuresMax = 8;
-const breakMs = 1_000;
-
-/** Calls through the peers' clients, which time out and retry, and a breaker for each around that. */
+/** Calls through the peers' clients, which time out and have a breaker. The saga retries, and nobody else. */
 export function createParticipantCaller(peers: Pick<Peers, Participant>): AskParticipant {
-  const breakers: Readonly<Record<Participant, CircuitBreakerPolicy>> = {
-    payment: createBreaker(),
-    inventory: createBreaker(),
-    delivery: createBreaker(),
-  };
   return (participant, question) =>
-    breakers[participant]
-      .execute(() => ask(peers[participant], question))
-      .catch((error: unknown) => fail(participant, error, question.refusals));
-}
-
-function createBreaker(): CircuitBreakerPolicy {
-  // A problem is an answer; a saga that gives up says nothing about the peer.
-  const isSilent = (error: unknown): boolean =>
-    error instanceof PeerError && error.status === undefined && error.code !== "ABORTED";
-  return circuitBreaker(handleWhen(isSilent), {
-    halfOpenAfter: breakMs,
-    breaker: new ConsecutiveBreaker(failuresMax),
-  });
+    ask(peers[participant], question).catch((error: unknown) => fail(error, question.refusals));
 }
 
 function ask<Body, Answer>(
@@ -76,6 +53,7 @@ function ask<Body, Answer>(
     body,
     schema: contract.answer,
     idempotencyKey: key,
+    isRepeatedByCaller: true,
     ...(compensates === undefined ? {} : { compensates }),
     headers: { [fencingTokenHeader]: String(call.fencingToken) },
     // One id for all that a saga asks for, through all its retries.
@@ -90,15 +68,7 @@ function ask<Body, Answer>(
 /** Answers that a token or a moment later may change. */
 const passing: ReadonlySet<number> = new Set([401, 403, 404, 408, 409, 425, 429]);
 
-function fail(
-  participant: Participant,
-  error: unknown,
-  refusals: Readonly<Record<string, string>> = {},
-): never {
-  if (isBrokenCircuitError(error)) {
-    const message = `${participant} has not answered lately; it is left alone for a moment`;
-    throw new RetryableError(message, { retryAfterMs: breakMs, cause: error });
-  }
+function fail(error: unknown, refusals: Readonly<Record<string, string>> = {}): never {
   if (!(error instanceof PeerError)) throw error;
   const reason = refusals[error.code];
   if (reason !== undefined && !error.outcomeUnknown) {

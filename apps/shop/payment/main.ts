@@ -5,6 +5,8 @@ import { createHttpServer } from "../chassis/http-server.ts";
 import { createLogger } from "../chassis/logger.ts";
 import { createMessaging, exposeMessagingMetrics } from "../chassis/messaging.ts";
 import { migrate } from "../chassis/migrate.ts";
+import { exposePeerMetrics } from "../chassis/peer-metrics.ts";
+import { exposeSemaphoreMetrics } from "../chassis/semaphore-metrics.ts";
 import { startService } from "../chassis/start-service.ts";
 import { shopEvents } from "../contracts/events.ts";
 import { registerHandlers } from "./handlers.ts";
@@ -41,11 +43,13 @@ export function startPayment(
       instruments,
     });
     exposeMessagingMetrics(dure, server.metrics);
+    exposeSemaphoreMetrics(dure, server.metrics);
     exposeWaitingPayments(pool, server.metrics);
     registerRoutes(server.app, pool);
 
     const side = { config, pool, dure, logger, resources, options };
-    const { worker, steps } = startProviderSide(side);
+    const { worker, steps, provider } = startProviderSide(side);
+    exposePeerMetrics([provider], server.metrics);
     registerStepRoutes(server.app, steps);
     registerHandlers(dure, () => worker.wake());
     await dure.start();

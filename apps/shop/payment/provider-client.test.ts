@@ -55,10 +55,12 @@ afterAll(async () => {
   await app.close();
 });
 
+const { signal } = new AbortController();
+
 async function perform(payment: ClaimedPayment, status: number, body: unknown) {
   asked = [];
   answer = { status, body };
-  const outcome = await client.perform(payment);
+  const outcome = await client.perform(payment, signal);
   return { outcome, request: asked[0], count: asked.length };
 }
 

@@ -1,3 +1,5 @@
+import { paymentPreset } from "dure/resilience";
+import type { DependencySnapshot } from "dure/resilience";
 import { createPeerClient } from "../chassis/peer-client.ts";
 import { PeerError } from "../chassis/peer-error.ts";
 import { createServiceTokens } from "../chassis/service-token.ts";
@@ -15,11 +17,14 @@ export interface ProviderClient {
   /**
    * Sends one request for what the payment waits for, and says what it came to. Never rejects because
    * of the provider: no answer is an outcome too. Repeating it repeats no effect, because each
-   * operation of a saga has one key.
+   * operation of a saga has one key. The permit's signal ends the request: then its outcome is unknown.
    */
-  perform(payment: ClaimedPayment): Promise<ProviderOutcome>;
+  perform(payment: ClaimedPayment, signal: AbortSignal): Promise<ProviderOutcome>;
   /** The same for what a step asks. */
-  performStep(operation: StepOperation): Promise<ProviderOutcome>;
+  performStep(operation: StepOperation, signal: AbortSignal): Promise<ProviderOutcome>;
+  readonly peer: "provider";
+  /** How the provider stands, as this instance sees it. */
+  standing(): DependencySnapshot;
   close(): Promise<void>;
 }
 
@@ -28,17 +33,21 @@ export interface ProviderClientOptions {
   readonly config: ServiceConfig;
   readonly timeoutMs: number;
   readonly connectionsMax: number;
+  /** How long the provider is left alone when it fails too often. @defaultValue 30000 */
+  readonly breakerOpenMs?: number;
 }
 
 /** A client without retries of its own: the waiting is in the database, where it survives. */
 export function createProviderClient(options: ProviderClientOptions): ProviderClient {
-  const { config, timeoutMs, connectionsMax } = options;
+  const { breaker } = paymentPreset;
+  const { config, timeoutMs, connectionsMax, breakerOpenMs = breaker.openMs } = options;
   const peer = createPeerClient({
     peer: "provider",
     baseUrl: config.peers.provider,
     tokens: createServiceTokens(config.auth, config.name),
     timeoutMs,
     retries: 0,
+    preset: { ...paymentPreset, breaker: { ...breaker, openMs: breakerOpenMs } },
     connectionsMax,
     instruments: config.instruments,
   });
@@ -54,8 +63,11 @@ export function createProviderClient(options: ProviderClientOptions): ProviderCl
   }
 
   return {
-    perform: (payment) => send(requestFor(payment), contextOf(payment)),
-    performStep: (operation) => send(requestForStep(operation), operation.context),
+    perform: (payment, signal) => send(requestFor(payment), { ...contextOf(payment), signal }),
+    performStep: (operation, signal) =>
+      send(requestForStep(operation), { ...operation.context, signal }),
+    peer: "provider",
+    standing: () => peer.standing(),
     close: () => peer.close(),
   };
 }

@@ -4,8 +4,8 @@ import type { Logger } from "pino";
 import type { ServiceConfig } from "../chassis/config.ts";
 import type { ServiceDure } from "../chassis/messaging.ts";
 import { createPaymentRecord } from "./payment-record.ts";
-import { createPermits } from "./permits.ts";
-import type { Permits } from "./permits.ts";
+import { createProviderPermits } from "./provider-permits.ts";
+import type { ProviderPermits } from "./provider-permits.ts";
 import { createProviderClient } from "./provider-client.ts";
 import type { ProviderClient } from "./provider-client.ts";
 import { createStepRecord } from "./step-record.ts";
@@ -13,17 +13,19 @@ import { createStepSettler } from "./step-settler.ts";
 import { createPaymentSteps } from "./steps.ts";
 import type { PaymentSteps } from "./steps.ts";
 import { PaymentWorker } from "./worker.ts";
-import type { PaymentFaults, WorkerSettings } from "./worker.ts";
+import type { PaidProvider, PaymentFaults, WorkerSettings } from "./worker.ts";
 
 /** What may be set otherwise; the defaults are for production. */
 export interface PaymentOptions extends Partial<WorkerSettings> {
   /** For one request to the provider with its answer. @defaultValue 5000 */
   readonly providerTimeoutMs?: number;
-  /** Requests to the provider at once, of both checkouts. @defaultValue 10 */
+  /** How long the provider is left alone when it fails too often. @defaultValue 30000 */
+  readonly breakerOpenMs?: number;
+  /** Requests to the provider at once, of both checkouts and of all instances. @defaultValue 10 */
   readonly permitsMax?: number;
-  /** Requests that may wait in line for a permit. @defaultValue 100 */
+  /** Requests that may wait in line for a permit, of all instances. @defaultValue 200 */
   readonly permitsWaitingMax?: number;
-  /** How long each of them waits. @defaultValue 2000 */
+  /** How long each of them waits. @defaultValue 5000 */
   readonly permitWaitMs?: number;
   readonly faults?: PaymentFaults;
 }
@@ -45,9 +47,10 @@ export interface ProviderSide {
   readonly worker: PaymentWorker;
   /** Of the orchestrated one. */
   readonly steps: PaymentSteps;
+  readonly provider: Pick<ProviderClient, "peer" | "standing">;
 }
 
-/** Two of the provider's places are always left to steps. */
+/** Two of the provider's permits are always left to steps, of one process. */
 const defaults: WorkerSettings = {
   giveUpAfterMs: 600_000,
   inFlightMax: 8,
@@ -64,21 +67,28 @@ export function startProviderSide(surroundings: WorkerSurroundings): ProviderSid
   const { config, pool, dure, logger, resources, options } = surroundings;
   const {
     providerTimeoutMs: timeoutMs = 5_000,
+    breakerOpenMs,
     permitsMax = 10,
-    permitsWaitingMax: waitingMax = 100,
-    permitWaitMs = 2_000,
+    permitsWaitingMax: lineMax = 200,
+    permitWaitMs: waitMs = 5_000,
     faults = {},
     ...given
   } = options;
   const settings = { ...defaults, ...given };
   const clock = systemClock;
-  const permits = createPermits({ max: permitsMax, waitingMax, clock });
-  const provider = createProviderClient({ config, timeoutMs, connectionsMax: permitsMax });
+  const { semaphores } = dure;
+  const permits = createProviderPermits({ semaphores, permits: permitsMax, lineMax, waitMs });
+  const provider = createProviderClient({
+    config,
+    timeoutMs,
+    connectionsMax: permitsMax,
+    ...(breakerOpenMs !== undefined && { breakerOpenMs }),
+  });
   resources.defer(() => provider.close());
 
   const worker = new PaymentWorker({
     record: createPaymentRecord(pool, dure),
-    provider: withPermits(provider, permits, permitWaitMs),
+    provider: withPermits(provider, permits),
     settings,
     clock,
     logger,
@@ -97,21 +107,17 @@ export function startProviderSide(surroundings: WorkerSurroundings): ProviderSid
   const settler = createStepSettler(asking);
   settler.worker.start();
   resources.defer(() => settler.worker.stop());
-  const steps = createPaymentSteps({ dure, record, settler, permits, permitWaitMs });
-  return { worker, steps };
+  const steps = createPaymentSteps({ dure, record, settler, permits });
+  return { worker, steps, provider };
 }
 
 /** A payment that finds no permit is asked about later, like one that the provider did not take. */
-function withPermits(
-  provider: ProviderClient,
-  permits: Permits,
-  waitMs: number,
-): Pick<ProviderClient, "perform"> {
+function withPermits(provider: ProviderClient, permits: ProviderPermits): PaidProvider {
   return {
     async perform(payment) {
-      using permit = await permits.take(waitMs);
+      await using permit = await permits.take();
       if (permit === undefined) return { kind: "unknown", code: "PROVIDER_THROTTLED" };
-      return await provider.perform(payment);
+      return await provider.perform(payment, permit.signal);
     },
   };
 }

@@ -1,10 +1,10 @@
 import { backoffMs } from "dure";
-import type { Clock, RetryPolicy } from "dure";
+import type { Clock, Permit, RetryPolicy } from "dure";
 import type { Logger } from "pino";
 import { createClaimWorker } from "../chassis/claim-worker.ts";
 import type { ClaimWorker } from "../chassis/claim-worker.ts";
-import type { Permit, Permits } from "./permits.ts";
 import type { ProviderClient } from "./provider-client.ts";
+import type { ProviderPermits } from "./provider-permits.ts";
 import type { StepOperation } from "./step-operation.ts";
 import type { StepRecord } from "./step-record.ts";
 import type { PaymentFaults } from "./worker.ts";
@@ -13,7 +13,7 @@ import type { PaymentFaults } from "./worker.ts";
 export interface StepSettlerOptions {
   readonly record: StepRecord;
   readonly provider: ProviderClient;
-  readonly permits: Permits;
+  readonly permits: ProviderPermits;
   readonly retry: Pick<RetryPolicy, "baseMs" | "maxMs">;
   /** How long an operation is one instance's to ask about by itself. */
   readonly claimMs: number;
@@ -37,7 +37,6 @@ export interface StepSettler {
 }
 
 const workersMax = 4;
-const permitWaitMs = 5_000;
 
 /** A settler for this process; any number of processes may share the operations. */
 export function createStepSettler(options: StepSettlerOptions): StepSettler {
@@ -46,8 +45,8 @@ export function createStepSettler(options: StepSettlerOptions): StepSettler {
   async function settle(operation: StepOperation, permit: Permit): Promise<StepOperation> {
     const { orderId, sagaId, kind, key, attempts } = operation;
     await faults.beforeProvider?.({ orderId, key });
-    const outcome = await provider.performStep(operation);
-    permit[Symbol.dispose]();
+    const outcome = await provider.performStep(operation, permit.signal);
+    await permit.release();
     await faults.afterProvider?.({ orderId, key });
     const settled = await record.settle(operation, outcome);
     const facts = { orderId, sagaId, kind, key, attempts, outcome: outcome.kind };
@@ -62,7 +61,7 @@ export function createStepSettler(options: StepSettlerOptions): StepSettler {
     concurrency: workersMax,
     claim: (limit) => record.claim(limit, claimMs),
     async work(operation) {
-      using permit = await permits.take(permitWaitMs);
+      await using permit = await permits.take();
       if (permit === undefined) await record.postpone([operation.key], retry.maxMs);
       else await settle(operation, permit);
     },

@@ -1,3 +1,4 @@
+import type { Permit } from "dure";
 import { createParticipantSteps, stepCompensated } from "../chassis/participant-steps.ts";
 import type { Answered, StepAnswer, StepTransaction } from "../chassis/participant-steps.ts";
 import { ProblemError, problemKinds } from "../chassis/problem.ts";
@@ -12,7 +13,7 @@ import type {
   UndoPayment,
 } from "../contracts/http/payment-steps.ts";
 import type { StepOwner } from "../contracts/http/step.ts";
-import type { Permit, Permits } from "./permits.ts";
+import type { ProviderPermits } from "./provider-permits.ts";
 import { beginCapture, beginCardPayment, beginRefund, beginUndo } from "./step-intents.ts";
 import type { BegunStep } from "./step-intents.ts";
 import type { StepOperation } from "./step-operation.ts";
@@ -43,16 +44,14 @@ export interface PaymentStepsOptions {
   readonly dure: ServiceDure;
   readonly record: StepRecord;
   readonly settler: StepSettler;
-  readonly permits: Permits;
-  /** How long a request waits in line for a permit. */
-  readonly permitWaitMs: number;
+  readonly permits: ProviderPermits;
 }
 
 const retryAfterMs = 1_000;
 
 /** The steps over the service's own database and the provider. */
 export function createPaymentSteps(options: PaymentStepsOptions): PaymentSteps {
-  const { dure, record, settler, permits, permitWaitMs } = options;
+  const { dure, record, settler, permits } = options;
   const steps = createParticipantSteps(dure);
 
   async function forward(
@@ -61,7 +60,7 @@ export function createPaymentSteps(options: PaymentStepsOptions): PaymentSteps {
   ): Promise<Answered<MoneyMoved>> {
     // Before the intent: "no permit" must mean that nothing was begun.
     const isNew = (await record.read(call.key)) === undefined;
-    using permit = isNew ? await permits.take(permitWaitMs) : undefined;
+    await using permit = isNew ? await permits.take() : undefined;
     if (isNew && permit === undefined) throw throttled();
     const { body, isReplayed } = await steps.forward(call, begin);
     const { operationKey } = body;
@@ -92,7 +91,8 @@ export function createPaymentSteps(options: PaymentStepsOptions): PaymentSteps {
     const operation = await record.read(key);
     if (operation === undefined) throw new Error(`${key} was begun and is gone`);
     if (operation.state !== "PENDING") return operation;
-    using permit = given ?? (await permits.take(permitWaitMs));
+    // One that was given is given back by whoever took it, too: twice is once.
+    await using permit = given ?? (await permits.take());
     if (permit === undefined) {
       await settler.leave(operation);
       throw withoutPermit();

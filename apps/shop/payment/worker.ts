@@ -35,10 +35,15 @@ export interface WorkerSettings {
   readonly retry: Pick<RetryPolicy, "baseMs" | "maxMs">;
 }
 
+/** The provider, for who need not care for permits. */
+export interface PaidProvider {
+  perform(payment: ClaimedPayment): ReturnType<ProviderClient["perform"]>;
+}
+
 /** What a worker is made of. */
 export interface WorkerParts {
   readonly record: PaymentRecord;
-  readonly provider: Pick<ProviderClient, "perform">;
+  readonly provider: PaidProvider;
   readonly settings: WorkerSettings;
   readonly clock: Pick<Clock, "random" | "sleep">;
   readonly logger: Logger;

@@ -2,14 +2,27 @@ import type { Pool } from "pg";
 import { z } from "zod";
 import { providerFaultsSchema } from "../contracts/http/faults.ts";
 import { orderIdSchema } from "../contracts/http/fields.ts";
-import { ledgerSchema, ledgerSummarySchema } from "../contracts/http/provider.ts";
+import {
+  admissionCountsSchema,
+  ledgerSchema,
+  ledgerSummarySchema,
+} from "../contracts/http/provider.ts";
 import type { HttpApp } from "../chassis/http-app.ts";
 import { loopbackOnly } from "../chassis/loopback.ts";
+import type { Admission } from "./admission.ts";
 import type { FaultInjector } from "./faults.ts";
 import { listLedger, summarizeLedger } from "./ledger.ts";
 
+/** What the routes show and change. */
+interface DemoParts {
+  readonly pool: Pool;
+  readonly faults: FaultInjector;
+  readonly admission: Admission;
+}
+
 /** What exists in demo mode only, on the machine itself, without a token: faults and the ledger. */
-export function registerDemoRoutes(app: HttpApp, pool: Pool, faults: FaultInjector): void {
+export function registerDemoRoutes(app: HttpApp, parts: DemoParts): void {
+  const { pool, faults, admission } = parts;
   const route = { config: { access: "public" }, preHandler: loopbackOnly } as const;
 
   const faultsSchema = {
@@ -22,6 +35,13 @@ export function registerDemoRoutes(app: HttpApp, pool: Pool, faults: FaultInject
     faults.replace(request.body);
     return request.body;
   });
+
+  const admissionSchema = {
+    tags: ["demo"],
+    summary: "How many came, how many at once, and how many were refused",
+    response: { 200: admissionCountsSchema.describe("Since the start") },
+  };
+  app.get("/admission", { ...route, schema: admissionSchema }, () => admission.counts());
 
   const entriesSchema = {
     tags: ["demo"],

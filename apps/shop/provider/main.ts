@@ -43,15 +43,16 @@ export function startProvider(
     server.app.addHook("preClose", async () => stopping.abort());
 
     const faults = createFaultInjector(clock);
+    const admission = createAdmission(requestsMax);
     const weather = createWeather({
-      admission: createAdmission(requestsMax),
+      admission,
       faults,
       clock,
       stopping: stopping.signal,
     });
     const operations = createOperations(pool, () => `TX-${ulid()}`);
     registerOperationRoutes(server.app, operations, weather);
-    if (config.demo) registerDemoRoutes(server.app, pool, faults);
+    if (config.demo) registerDemoRoutes(server.app, { pool, faults, admission });
     return server;
   });
 }

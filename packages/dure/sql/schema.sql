@@ -40,6 +40,19 @@ create table flow_wait (
   overdue_at timestamp with time zone
 );
 
+create table idempotency_record (
+  id uuid not null,
+  fingerprint uuid not null,
+  scope text not null,
+  key text not null,
+  route text not null,
+  status smallint not null,
+  headers json not null,
+  body bytea not null,
+  recorded_at timestamp with time zone not null default clock_timestamp(),
+  expires_at timestamp with time zone not null
+);
+
 create table inbox_attempt (
   consumer text not null,
   message_id text not null,
@@ -52,6 +65,23 @@ create table inbox_message (
   message_id text not null,
   received_at timestamp with time zone not null default clock_timestamp(),
   is_tombstone boolean not null default false
+);
+
+create table lock_guard (
+  resource text not null,
+  token bigint not null,
+  holder text not null,
+  written_at timestamp with time zone not null
+);
+
+create table lock_lease (
+  key text not null,
+  holder text,
+  token bigint not null,
+  label text,
+  acquired_at timestamp with time zone,
+  expires_at timestamp with time zone not null default clock_timestamp(),
+  wanted_until timestamp with time zone
 );
 
 create table log_message (
@@ -258,6 +288,31 @@ create table semantic_lock (
   expires_at timestamp with time zone
 );
 
+create table semaphore (
+  name text not null,
+  permits integer not null,
+  line_max integer not null,
+  declared_permits integer not null,
+  declared_line_max integer not null,
+  is_set boolean not null default false
+);
+
+create table semaphore_member (
+  member bigint not null generated always as identity,
+  process text not null,
+  lease_until timestamp with time zone not null,
+  fenced_at timestamp with time zone
+);
+
+create table semaphore_place (
+  place bigint not null generated always as identity,
+  semaphore text not null,
+  member bigint not null,
+  key text not null,
+  asked_at timestamp with time zone not null default clock_timestamp(),
+  granted_at timestamp with time zone
+);
+
 alter table audit_entry add constraint audit_entry_pkey PRIMARY KEY (id);
 
 alter table claim add constraint claim_pkey PRIMARY KEY (scope, slot);
@@ -268,9 +323,21 @@ alter table flow_early add constraint flow_early_pkey PRIMARY KEY (definition, s
 
 alter table flow_wait add constraint flow_wait_pkey PRIMARY KEY (saga_id, wait);
 
+alter table idempotency_record add constraint idempotency_record_pkey PRIMARY KEY (id);
+
 alter table inbox_attempt add constraint inbox_attempt_pkey PRIMARY KEY (consumer, message_id);
 
 alter table inbox_message add constraint inbox_message_pkey PRIMARY KEY (consumer, message_id);
+
+alter table lock_guard add constraint lock_guard_pkey PRIMARY KEY (resource);
+
+alter table lock_guard add constraint lock_guard_resource_check CHECK (((length(resource) >= 1) AND (length(resource) <= 600)));
+
+alter table lock_lease add constraint lock_lease_check CHECK (((holder IS NULL) OR (acquired_at IS NOT NULL)));
+
+alter table lock_lease add constraint lock_lease_key_check CHECK (((length(key) >= 1) AND (length(key) <= 500)));
+
+alter table lock_lease add constraint lock_lease_pkey PRIMARY KEY (key);
 
 alter table log_offset add constraint log_offset_pkey PRIMARY KEY (consumer, topic, partition, "position");
 
@@ -310,7 +377,7 @@ alter table parked_message add constraint parked_message_state_check CHECK ((sta
 
 alter table participant_action add constraint participant_action_pkey PRIMARY KEY (forward_key);
 
-alter table participant_action add constraint participant_action_state_check CHECK ((state = ANY (ARRAY['done'::text, 'compensated'::text])));
+alter table participant_action add constraint participant_action_state_check CHECK ((state = ANY (ARRAY['done'::text, 'compensated'::text, 'refused'::text])));
 
 alter table partition_archive add constraint partition_archive_pkey PRIMARY KEY (name);
 
@@ -342,6 +409,18 @@ alter table semantic_lock add constraint semantic_lock_state_check CHECK ((state
 
 alter table semantic_lock add constraint semantic_lock_token_check CHECK ((token >= 0));
 
+alter table semaphore add constraint semaphore_line_max_check CHECK (((line_max >= 0) AND (line_max <= 100000)));
+
+alter table semaphore add constraint semaphore_permits_check CHECK (((permits >= 0) AND (permits <= 10000)));
+
+alter table semaphore add constraint semaphore_pkey PRIMARY KEY (name);
+
+alter table semaphore_member add constraint semaphore_member_pkey PRIMARY KEY (member);
+
+alter table semaphore_place add constraint semaphore_place_member_key_key UNIQUE (member, key);
+
+alter table semaphore_place add constraint semaphore_place_pkey PRIMARY KEY (place);
+
 CREATE UNIQUE INDEX audit_entry_pkey ON dure.audit_entry USING btree (id);
 
 CREATE UNIQUE INDEX claim_member_pkey ON dure.claim_member USING btree (scope, member_id);
@@ -358,12 +437,21 @@ comment on index flow_wait_due is 'flow_overdue: the waits that take too long, t
 
 CREATE UNIQUE INDEX flow_wait_pkey ON dure.flow_wait USING btree (saga_id, wait);
 
+CREATE INDEX idempotency_record_expires ON dure.idempotency_record USING btree (expires_at);
+comment on index idempotency_record_expires is 'maintenance.prune-keys: the records whose time is over, the oldest first';
+
+CREATE UNIQUE INDEX idempotency_record_pkey ON dure.idempotency_record USING btree (id);
+
 CREATE UNIQUE INDEX inbox_attempt_pkey ON dure.inbox_attempt USING btree (consumer, message_id);
 
 CREATE UNIQUE INDEX inbox_message_pkey ON dure.inbox_message USING btree (consumer, message_id);
 
 CREATE INDEX inbox_message_received ON dure.inbox_message USING btree (received_at);
 comment on index inbox_message_received is 'dure:maintenance.prune-inbox: the records that are old enough to go';
+
+CREATE UNIQUE INDEX lock_guard_pkey ON dure.lock_guard USING btree (resource);
+
+CREATE UNIQUE INDEX lock_lease_pkey ON dure.lock_lease USING btree (key);
 
 CREATE INDEX log_message_position ON ONLY dure.log_message USING btree (topic, partition, "position");
 comment on index log_message_position is 'dure:log.read: messages of a topic and partition from a position on';
@@ -439,6 +527,9 @@ CREATE UNIQUE INDEX saga_process_pkey ON dure.saga_process USING btree (process)
 
 CREATE UNIQUE INDEX saga_signal_pkey ON dure.saga_signal USING btree (signal_id);
 
+CREATE INDEX saga_signal_resolve ON dure.saga_signal USING btree (signal_id) WHERE (dedup_key = ANY (ARRAY['command/resolve/COMPLETED'::text, 'command/resolve/COMPENSATED'::text]));
+comment on index saga_signal_resolve is 'flow_resolve: the flows that an operator ends; a parked saga''s resolve has its entry in the key';
+
 CREATE UNIQUE INDEX saga_signal_saga_id_dedup_key_key ON dure.saga_signal USING btree (saga_id, dedup_key);
 comment on index saga_signal_saga_id_dedup_key_key is 'saga_signal_send, dure:saga.read-signals: the signals of one saga';
 
@@ -447,7 +538,20 @@ comment on index semantic_lock_expiry is 'dure:isolation.sweep: the locks whose 
 
 CREATE UNIQUE INDEX semantic_lock_pkey ON dure.semantic_lock USING btree (resource);
 
+CREATE UNIQUE INDEX semaphore_member_pkey ON dure.semaphore_member USING btree (member);
+
+CREATE UNIQUE INDEX semaphore_pkey ON dure.semaphore USING btree (name);
+
+CREATE INDEX semaphore_place_line ON dure.semaphore_place USING btree (semaphore, place);
+comment on index semaphore_place_line is 'semaphore_advance, semaphore_acquire: the places of a semaphore in their order';
+
+CREATE UNIQUE INDEX semaphore_place_member_key_key ON dure.semaphore_place USING btree (member, key);
+
+CREATE UNIQUE INDEX semaphore_place_pkey ON dure.semaphore_place USING btree (place);
+
 create sequence audit_entry_id_seq cache 1;
+
+create sequence lock_token cache 1;
 
 create sequence log_position cache 1;
 
@@ -472,6 +576,10 @@ create sequence parked_message_id_seq cache 1;
 create sequence saga_process_process_seq cache 1;
 
 create sequence saga_signal_signal_id_seq cache 1;
+
+create sequence semaphore_member_member_seq cache 1;
+
+create sequence semaphore_place_place_seq cache 1;
 
 create view outbox_status as
  SELECT m.id,
@@ -683,6 +791,7 @@ begin
   cross join json_to_recordset(e.waits) as x (wait text, service text, ms bigint)
   on conflict do nothing;
   delete from saga_live where saga_id = any (v_ended);
+  delete from saga_signal where saga_id = any (v_ended);
   insert into saga_live (saga_id, definition, version, process)
   select id, definition, version, flow_process()
   from json_to_recordset(p_entries::json) as e (
@@ -807,6 +916,156 @@ end
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION dure.flow_resolve(p_limit integer)
+ RETURNS TABLE(saga_id text, definition text, version smallint, status text, actor text, why text)
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+declare
+  v_now constant timestamptz := clock_timestamp();
+  v_held text[];
+  v_ids text[];
+  v_statuses text[];
+  v_actors text[];
+  v_whys text[];
+begin
+  -- The flow's row first, as whoever hears an event of it does.
+  select array_agg(h.saga_id) into v_held from (
+    select i.saga_id from saga_signal s
+    join saga_instance i on i.saga_id = s.saga_id
+    where s.dedup_key in ('command/resolve/COMPLETED', 'command/resolve/COMPENSATED')
+    order by s.signal_id limit p_limit
+    for update of i skip locked
+  ) h;
+  -- A statement of its own, under the lock: one that has ended meanwhile has taken its signals with it.
+  select array_agg(s.saga_id), array_agg(s.body ->> 'as'), array_agg(s.body ->> 'actor'), array_agg(s.body ->> 'why')
+  into v_ids, v_statuses, v_actors, v_whys
+  from saga_signal s join saga_live l on l.saga_id = s.saga_id
+  where s.saga_id = any (v_held) and l.process = flow_process()
+    and s.dedup_key in ('command/resolve/COMPLETED', 'command/resolve/COMPENSATED');
+  if v_ids is null then
+    return;
+  end if;
+  insert into saga_journal (saga_id, n, process, batch, events)
+  select g.id, (select max(j.n) + 1 from saga_journal j where j.saga_id = g.id), flow_process(), 0,
+    json_build_array(
+      json_build_object('type', 'commanded', 'command', 'resolve', 'actor', g.actor, 'why', g.why, 'as', g.status),
+      case g.status when 'COMPLETED' then json_build_object('type', 'completed')
+      else json_build_object('type', 'compensated', 'reason', json_build_object(
+        'code', 'RESOLVED', 'error', 'an operator has marked it as resolved'
+      )) end
+    )
+  from unnest(v_ids, v_statuses, v_actors, v_whys) as g (id, status, actor, why);
+  update saga_instance i set status = g.status, ended_at = v_now
+  from unnest(v_ids, v_statuses) as g (id, status) where i.saga_id = g.id;
+  delete from flow_wait w where w.saga_id = any (v_ids);
+  delete from saga_live l where l.saga_id = any (v_ids);
+  -- After the live rows: whoever left one meanwhile has committed.
+  delete from saga_signal s where s.saga_id = any (v_ids);
+  return query
+    select i.saga_id, i.definition, i.version, i.status, g.actor, g.why
+    from unnest(v_ids, v_actors, v_whys) as g (id, actor, why)
+    join saga_instance i on i.saga_id = g.id order by i.saga_id;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.idempotency_bound(p_ms integer, p_is_whole boolean DEFAULT ((current_setting('server_version_num'::text))::integer >= 170000))
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+declare
+  v_name text;
+  v_limit interval;
+begin
+  foreach v_name in array case
+    when p_is_whole then array['transaction_timeout']
+    else array['statement_timeout', 'idle_in_transaction_session_timeout']
+  end loop
+    v_limit := current_setting(v_name)::interval;
+    continue when v_limit > interval '0' and v_limit <= p_ms * interval '1 ms';
+    -- A clock that runs is not wound up again by a new limit: only 0 stops it.
+    perform set_config(v_name, '0', true);
+    perform set_config(v_name, p_ms::text, true);
+  end loop;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.idempotency_claim(p_id uuid, p_fingerprint uuid, p_lock bigint, p_request_lock bigint, p_lease_ms integer)
+ RETURNS json
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_record record;
+  v_has_request_lock boolean := false;
+  v_has_lock boolean := false;
+begin
+  if current_setting('transaction_timeout', true) = '0' then
+    -- As it nearly always is, in a hurry.
+    perform set_config('transaction_timeout', p_lease_ms::text, true);
+  else
+    perform idempotency_bound(p_lease_ms);
+  end if;
+  for v_round in 1 .. 6 loop
+    select r.fingerprint, r.status, r.headers, r.body, r.expires_at <= clock_timestamp() as is_expired
+    into v_record from idempotency_record r where r.id = p_id;
+    if found and not v_record.is_expired then
+      if v_record.fingerprint <> p_fingerprint then
+        return '["mismatch"]';
+      end if;
+      return json_build_array('replayed', v_record.status, v_record.headers, encode(v_record.body, 'base64'));
+    elsif v_has_lock then
+      -- Its time is over, and maintenance has not come by yet.
+      if found then
+        delete from idempotency_record r where r.id = p_id;
+      end if;
+      return '["claimed"]';
+    end if;
+    if not v_has_request_lock then
+      v_has_request_lock := pg_try_advisory_xact_lock(p_request_lock);
+      if not v_has_request_lock then
+        return '["in_flight"]';
+      end if;
+    end if;
+    v_has_lock := pg_try_advisory_xact_lock(p_lock);
+    -- The locks of one transaction are let go one after the other: one that has just rolled back, with this very
+    -- request, may still hold the second. Only who keeps it for longer is running another request.
+    if not v_has_lock and v_round > 1 then
+      perform pg_sleep(0.002);
+    end if;
+  end loop;
+  return '["mismatch"]';
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.idempotency_keep(p_id uuid, p_fingerprint uuid, p_scope text, p_key text, p_route text, p_status smallint, p_headers text, p_body text, p_keep_ms bigint, p_lease_ms integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_now constant timestamptz := clock_timestamp();
+begin
+  if v_now > transaction_timestamp() + p_lease_ms * interval '1 ms' then
+    raise exception 'a keyed request took longer than its lease of % ms; nothing of it was committed', p_lease_ms
+      using errcode = 'DU005';
+  end if;
+  insert into idempotency_record (
+    id, fingerprint, scope, key, route, status, headers, body, recorded_at, expires_at
+  ) values (
+    p_id, p_fingerprint, p_scope, p_key, p_route, p_status, p_headers::json, decode(p_body, 'base64'),
+    v_now, v_now + p_keep_ms * interval '1 ms'
+  );
+end
+$function$
+;
+
 CREATE OR REPLACE FUNCTION dure.inbox_receive(p_consumer text, p_ids text[], p_topics text[], p_keys text[], p_previous text[])
  RETURNS TABLE(fresh text[], parked text[], known text[])
  LANGUAGE plpgsql
@@ -869,6 +1128,120 @@ begin
     select i.message_id from inbox_message i where i.consumer = p_consumer and i.message_id = any (p_previous)
   );
   return next;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_acquire(p_key text, p_holder text, p_label text, p_lease_ms integer, p_wait_ms integer, OUT token bigint, OUT remaining_ms bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET lock_timeout TO '1s'
+AS $function$
+declare
+  v_lease lock_lease;
+  v_now timestamptz;
+begin
+  -- Looked at without a lock first: who waits and looks again writes nothing.
+  select * into v_lease from lock_lease l where l.key = p_key;
+  v_now := clock_timestamp();
+  if v_lease.holder <> p_holder and v_lease.expires_at > v_now
+    and (p_wait_ms = 0 or v_lease.wanted_until >= v_now + p_wait_ms * interval '1 ms')
+  then
+    remaining_ms := ceil(extract(epoch from v_lease.expires_at - v_now) * 1000);
+    return;
+  end if;
+  loop
+    select * into v_lease from lock_lease l where l.key = p_key for update;
+    exit when found;
+    -- A rival may have been first: then the row is looked for again, and waited for.
+    insert into lock_lease (key, token) values (p_key, 0) on conflict do nothing;
+  end loop;
+  -- Read when the row is ours: waiting for it costs nothing of the lease, and nothing is judged by an older time.
+  v_now := clock_timestamp();
+  if v_lease.holder <> p_holder and v_lease.expires_at > v_now then
+    -- A second more than needed, so that the looks of one waiter mark the row once.
+    update lock_lease l
+    set wanted_until = greatest(l.wanted_until, v_now + (p_wait_ms + 1000) * interval '1 ms')
+    where l.key = p_key and p_wait_ms > 0;
+    remaining_ms := ceil(extract(epoch from v_lease.expires_at - v_now) * 1000);
+    return;
+  end if;
+  update lock_lease l set
+    holder = p_holder,
+    token = case when l.holder = p_holder then l.token else nextval('lock_token') end,
+    label = p_label, acquired_at = v_now, expires_at = v_now + p_lease_ms * interval '1 ms'
+  where l.key = p_key
+  returning l.token into token;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_commit(p_key text, p_holder text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  update lock_lease l set holder = null, expires_at = clock_timestamp()
+  where l.key = p_key and l.holder = p_holder and l.expires_at > clock_timestamp();
+  if not found then
+    raise exception 'the lease of lock "%" was lost before COMMIT: nothing was committed', p_key
+      using errcode = 'DU016', hint = 'Take the lock again and read again what was read under it.';
+  end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_force_release(p_key text, p_actor text, p_reason text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  update lock_lease l set holder = null, expires_at = clock_timestamp()
+  where l.key = p_key and l.holder is not null and l.expires_at > clock_timestamp();
+  if not found then
+    return false;
+  end if;
+  insert into audit_entry (actor, action, subject, reason)
+  values (p_actor, 'lock.release', 'lock/' || p_key, p_reason);
+  return true;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_guard_write(p_resource text, p_token bigint, p_holder text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  insert into lock_guard as g (resource, token, holder, written_at)
+  values (p_resource, p_token, p_holder, clock_timestamp())
+  on conflict (resource) do update
+  set token = excluded.token, holder = excluded.holder, written_at = excluded.written_at
+  where g.token < excluded.token or (g.token = excluded.token and g.holder = excluded.holder);
+  if not found then
+    raise exception 'a write of "%" under fencing token % was refused: a later holder has written', p_resource, p_token
+      using errcode = 'DU003', hint = 'The lock was lost. Take it again and read again what was read under it.';
+  end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_release(p_key text, p_holder text, p_keep_ms integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  update lock_lease l set
+    holder = case when l.acquired_at + p_keep_ms * interval '1 ms' > clock_timestamp() then l.holder end,
+    expires_at = greatest(clock_timestamp(), l.acquired_at + p_keep_ms * interval '1 ms')
+  where l.key = p_key and l.holder = p_holder and l.expires_at > clock_timestamp();
+  return found;
 end
 $function$
 ;
@@ -2387,18 +2760,28 @@ begin
   if not found then
     return 'unknown';
   end if;
+  -- Nobody takes it over, or lets go of it, meanwhile.
   select * into v_live from saga_live where saga_id = p_id for no key update;
   if not found then
     return 'ended';
-  elsif v_live.process is not null then
-    return 'driven';
-  elsif v_status in ('FAILED', 'COMPENSATION_FAILED') then
+  elsif v_live.process = flow_process() then
+    return 'followed';
+  elsif v_live.process is null and v_status in ('FAILED', 'COMPENSATION_FAILED') then
     return 'parked';
   elsif v_live.deadline_at is not distinct from p_deadline then
     return 'repeated';
   end if;
-  update saga_live set deadline_at = p_deadline, wake_at = least(wake_at, p_deadline)
-  where saga_id = p_id and process is null;
+  update saga_live set deadline_at = p_deadline,
+    wake_at = case when process is null then least(wake_at, p_deadline) end
+  where saga_id = p_id;
+  -- The row says it to whoever takes the saga over, the signal to whoever has read the row before. The last one counts.
+  delete from saga_signal where saga_id = p_id and starts_with(dedup_key, 'deadline/');
+  if v_live.process is not null then
+    insert into saga_signal (saga_id, dedup_key, body) values (
+      p_id, 'deadline/' || gen_random_uuid(),
+      json_build_object('kind', 'deadline', 'at', (extract(epoch from p_deadline) * 1000)::bigint)
+    );
+  end if;
   insert into audit_entry (actor, action, subject, reason)
   values (
     p_actor, case when p_deadline is null then 'saga.cancel-deadline' else 'saga.move-deadline' end,
@@ -2547,6 +2930,20 @@ begin
   if p_signals is not null then
     delete from saga_signal where signal_id = any (p_signals);
   end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_record_soon(p_process integer, p_batch bigint, p_starts text, p_ids text, p_ns integer[], p_events text, p_moved text, p_statuses text, p_lives text, p_wakes bigint[], p_signals bigint[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+begin
+  return saga_record(
+    p_process, p_batch, p_starts, p_ids, p_ns, p_events, p_moved, p_statuses, p_lives, p_wakes, p_signals
+  );
 end
 $function$
 ;
@@ -2752,5 +3149,267 @@ AS $function$
     'expiresAt', to_char(p_lock.expires_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
     'remainingMs', floor(extract(epoch from p_lock.expires_at - clock_timestamp()) * 1000)
   )
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_acquire(p_name text, p_member bigint, p_key text, p_may_wait boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_semaphore semaphore;
+  v_held integer;
+  v_waiting integer;
+  v_woken bigint[] := '{}';
+  v_kind text;
+begin
+  select * into v_semaphore from semaphore s where s.name = p_name for update;
+  if not found then
+    return jsonb_build_object('kind', 'undeclared', 'waiting', 0, 'woken', v_woken);
+  end if;
+  perform from semaphore_member m
+  where m.member = p_member and m.fenced_at is null and m.lease_until > clock_timestamp();
+  if not found then
+    return jsonb_build_object('kind', 'fenced', 'waiting', 0, 'woken', v_woken);
+  end if;
+  select count(p.granted_at), count(*) - count(p.granted_at) into v_held, v_waiting
+  from semaphore_place p where p.semaphore = p_name;
+  if v_waiting > 0 or v_held >= v_semaphore.permits then
+    -- Before anyone is sent away or made to wait: the dead go.
+    perform semaphore_fence();
+    v_woken := semaphore_advance(p_name);
+    select count(p.granted_at), count(*) - count(p.granted_at) into v_held, v_waiting
+    from semaphore_place p where p.semaphore = p_name;
+  end if;
+  v_kind := case
+    when v_waiting = 0 and v_held < v_semaphore.permits then 'held'
+    when not p_may_wait then 'busy'
+    when v_waiting >= v_semaphore.line_max then 'full'
+    else 'waiting'
+  end;
+  if v_kind in ('held', 'waiting') then
+    insert into semaphore_place (semaphore, member, key, granted_at)
+    values (p_name, p_member, p_key, case when v_kind = 'held' then clock_timestamp() end);
+  end if;
+  return jsonb_build_object('kind', v_kind, 'waiting', v_waiting, 'woken', v_woken);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_advance(p_name text)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_free integer;
+  v_woken bigint[];
+begin
+  delete from semaphore_place p
+  where p.semaphore = p_name and not exists (
+    select from semaphore_member m where m.member = p.member and m.fenced_at is null
+  );
+  select s.permits - (
+    select count(*) from semaphore_place p where p.semaphore = p_name and p.granted_at is not null
+  ) into v_free
+  from semaphore s where s.name = p_name;
+  if coalesce(v_free, 0) <= 0 then
+    return '{}';
+  end if;
+  with granted as (
+    update semaphore_place set granted_at = clock_timestamp() where place in (
+      select place from semaphore_place
+      where semaphore = p_name and granted_at is null order by place limit v_free
+    )
+    returning member
+  )
+  select array_agg(distinct member) into v_woken from granted;
+  return coalesce(v_woken, '{}');
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_beat(p_member bigint, p_lease_ms integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  update semaphore_member set lease_until = clock_timestamp() + p_lease_ms * interval '1 ms'
+  where member = p_member and fenced_at is null;
+  return found;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_declare(p_name text, p_permits integer, p_line_max integer)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  insert into semaphore as s (name, permits, line_max, declared_permits, declared_line_max)
+  values (p_name, p_permits, p_line_max, p_permits, p_line_max)
+  on conflict (name) do update set
+    permits = case when s.is_set then s.permits else excluded.permits end,
+    line_max = case when s.is_set then s.line_max else excluded.line_max end,
+    declared_permits = excluded.declared_permits,
+    declared_line_max = excluded.declared_line_max;
+  return semaphore_advance(p_name);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_fence()
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+  update semaphore_member set fenced_at = clock_timestamp() where member in (
+    select member from semaphore_member
+    where fenced_at is null and lease_until <= clock_timestamp()
+    order by member for no key update skip locked
+  )
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_join(p_process text, p_lease_ms integer)
+ RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+  insert into semaphore_member (process, lease_until)
+  values (p_process, clock_timestamp() + p_lease_ms * interval '1 ms') returning member
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_leave(p_member bigint)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  update semaphore_member set fenced_at = clock_timestamp() where member = p_member and fenced_at is null;
+  return semaphore_sweep();
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_look(p_member bigint)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_woken bigint[] := semaphore_sweep();
+begin
+  return jsonb_build_object('woken', v_woken, 'places', (
+    select coalesce(jsonb_agg(jsonb_build_object('name', p.semaphore, 'key', p.key, 'isHeld', p.granted_at is not null)), '[]')
+    from semaphore_place p
+    join semaphore_member m on m.member = p.member and m.fenced_at is null
+    where p.member = p_member
+  ));
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_release(p_name text, p_member bigint, p_key text, p_only_waiting boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_is_held boolean;
+begin
+  perform from semaphore where name = p_name for update;
+  if p_only_waiting then
+    select p.granted_at is not null into v_is_held
+    from semaphore_place p where p.member = p_member and p.key = p_key;
+    if v_is_held then
+      return jsonb_build_object('isGone', false, 'woken', '[]'::jsonb);
+    end if;
+  end if;
+  delete from semaphore_place where member = p_member and key = p_key;
+  return jsonb_build_object('isGone', true, 'woken', semaphore_advance(p_name));
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_set(p_name text, p_permits integer, p_line_max integer, p_actor text, p_reason text)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  update semaphore s set
+    is_set = p_permits is not null or p_line_max is not null,
+    permits = case when p_permits is null and p_line_max is null then s.declared_permits
+      else coalesce(p_permits, s.permits) end,
+    line_max = case when p_permits is null and p_line_max is null then s.declared_line_max
+      else coalesce(p_line_max, s.line_max) end
+  where s.name = p_name;
+  if not found then
+    return null;
+  end if;
+  insert into audit_entry (actor, action, subject, reason)
+  select p_actor, 'semaphore.' || case when s.is_set then 'set' else 'reset' end,
+    format('semaphore/%s permits=%s lineMax=%s', s.name, s.permits, s.line_max), p_reason
+  from semaphore s where s.name = p_name;
+  return semaphore_advance(p_name);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_sweep()
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_name text;
+  v_woken bigint[] := '{}';
+begin
+  perform semaphore_fence();
+  for v_name in
+    select distinct p.semaphore from semaphore_place p
+    where not exists (
+      select from semaphore_member m where m.member = p.member and m.fenced_at is null
+    )
+    order by p.semaphore
+  loop
+    perform from semaphore where name = v_name for update;
+    v_woken := v_woken || semaphore_advance(v_name);
+  end loop;
+  delete from semaphore_member where member in (
+    select m.member from semaphore_member m
+    where m.fenced_at is not null
+      and not exists (select from semaphore_place p where p.member = m.member)
+    for update skip locked
+  );
+  return v_woken;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.semaphore_take_away(p_place bigint, p_actor text, p_reason text)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+declare
+  v_name text;
+  v_member bigint;
+begin
+  select p.semaphore into v_name from semaphore_place p where p.place = p_place;
+  perform from semaphore where name = v_name for update;
+  delete from semaphore_place p where p.place = p_place returning p.member into v_member;
+  if v_member is null then
+    return null;
+  end if;
+  insert into audit_entry (actor, action, subject, reason)
+  values (p_actor, 'semaphore.release', format('semaphore/%s place %s', v_name, p_place), p_reason);
+  return semaphore_advance(v_name) || v_member;
+end
 $function$
 ;

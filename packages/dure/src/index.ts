@@ -1,8 +1,11 @@
 export { createDure, Dure } from "./service/dure.ts";
-export type { DureStatus, Handler, OnOptions } from "./service/dure.ts";
+export type { DureStatus } from "./service/dure.ts";
+export type { Handler, OnOptions } from "./service/handler.ts";
 export type { DrivenSagas, DureOptions } from "./service/service-options.ts";
 export type { BacklogLimits } from "./service/backlog-watch.ts";
 export type { ServiceStore } from "./service/service-store.ts";
+
+export type { KeyedTransaction } from "./service/keyed-runner.ts";
 
 export { event } from "./core/event.ts";
 export type {
@@ -30,6 +33,7 @@ export {
   isDureError,
   PermanentError,
   RetryableError,
+  StepRefusedError,
 } from "./core/errors.ts";
 export type { ErrorCode } from "./core/errors.ts";
 export { backoffMs, defaultRetryPolicy } from "./core/backoff.ts";
@@ -72,9 +76,8 @@ export type {
   ParkRequest,
 } from "./core/parking.ts";
 
-export { StepRefusedError } from "./saga/attempt-execution.ts";
-export { SagaParked } from "./saga/saga-alert.ts";
-export type { SagaParkedData } from "./saga/saga-alert.ts";
+export { SagaClosed, SagaParked } from "./saga/saga-alert.ts";
+export type { SagaClosedData, SagaParkedData } from "./saga/saga-alert.ts";
 export { sagaStatuses } from "./saga/saga-event.ts";
 export type {
   ParkedStatus,
@@ -166,6 +169,25 @@ export type {
   WithTransaction,
 } from "./saga/step-options.ts";
 export type { Refused, Storable } from "./saga/storable.ts";
+
+export { isSemaphoreBusy, SemaphoreBusyError } from "./semaphore/semaphore-error.ts";
+export type { SemaphoreBusyFacts } from "./semaphore/semaphore-error.ts";
+export type { SemaphoreSettings } from "./semaphore/semaphore-membership.ts";
+export type {
+  Granting,
+  OwnPlace,
+  PlaceAnswer,
+  PlaceRequest,
+  SemaphoreSize,
+  SemaphoreStore,
+} from "./semaphore/semaphore-store.ts";
+export type {
+  Permit,
+  PermitContext,
+  PermitOptions,
+  SemaphoreCounts,
+  Semaphores,
+} from "./semaphore/semaphores.ts";
 
 export type {
   Delivery,

@@ -11,7 +11,9 @@ import { describe, expect, it } from "vitest";
 const root: string = fileURLToPath(new URL("../../../", import.meta.url));
 const src = "packages/dure/src/";
 
-const capabilities = "outbox inbox saga idempotency lock participant isolation".split(" ");
+const capabilities = "outbox inbox saga idempotency lock semaphore participant isolation".split(
+  " ",
+);
 const face: readonly string[] = ["core", ...capabilities];
 const ports: readonly string[] = [...face, "admin", "service"];
 
@@ -30,7 +32,7 @@ const allowed: Record<string, readonly string[] | "anything"> = {
   postgres: ports,
   kafka: ports,
   redis: ports,
-  resilience: ports,
+  resilience: ["core"],
   temporal: ports,
   embedded: ports,
   testing: [...face, "memory"],

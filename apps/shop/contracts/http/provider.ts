@@ -176,3 +176,10 @@ export const ledgerSummarySchema: z.ZodType<{ readonly orders: readonly OrderBal
       )
       .readonly(),
   });
+
+/** What came to the provider's door since it started. */
+export const admissionCountsSchema = z.strictObject({
+  admitted: z.int().min(0),
+  runningMax: z.int().min(0),
+  refused: z.int().min(0),
+});

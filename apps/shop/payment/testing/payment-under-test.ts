@@ -37,6 +37,9 @@ export interface PaymentUnderTest {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** Tests break the provider on purpose, and want it back soon. */
+const breakerOpenMs = 200;
+
 /** Makes the surroundings; no instance runs yet. */
 export async function preparePayment(providerUrl: string): Promise<PaymentUnderTest> {
   await using starting = new AsyncDisposableStack();
@@ -52,7 +55,10 @@ export async function preparePayment(providerUrl: string): Promise<PaymentUnderT
     pool: own.pool,
     heard,
     async start(options, overrides) {
-      const service = await startPayment({ ...config, ...overrides }, options);
+      const service = await startPayment(
+        { ...config, ...overrides },
+        { breakerOpenMs, ...options },
+      );
       resources.defer(() => service.stop());
       return service;
     },

@@ -1,6 +1,8 @@
 import type { ParkingSide } from "../core/parking.ts";
+import type { LockAdminStore } from "../lock/lock-store.ts";
 import type { Actor, ActorWithReason } from "./actor.ts";
 import type { SagaAdminStore } from "./saga-admin-store.ts";
+import type { SemaphoreAdminStore } from "./semaphore-admin-store.ts";
 
 /** Who could not get it done: a relay, a consumer, or a saga that is parked for a person. */
 export type DeadLetterSide = ParkingSide | "saga";
@@ -149,6 +151,8 @@ export interface AdminStore {
   /** Removes the dead letters for good and lets their keys go on; leaves sagas alone. Returns how many. */
   discard(filter: DeadLetterFilter, limit: number, by: ActorWithReason): Promise<number>;
   readonly sagas: SagaAdminStore;
+  readonly locks: LockAdminStore;
+  readonly semaphores: SemaphoreAdminStore;
   relayStatus(): Promise<RelayStatus>;
   /** Durable, for all relays of the outbox. Resolves to whether they were not paused before. */
   pauseRelays(by: ActorWithReason): Promise<boolean>;

@@ -1,5 +1,7 @@
 export { createDeadLetters } from "./dead-letters.ts";
 export type { DeadLetters } from "./dead-letters.ts";
+export { createLockControl } from "./lock-control.ts";
+export type { LockControl } from "./lock-control.ts";
 export { createRelayControl } from "./relay-control.ts";
 export type { DrainOptions, DrainOutcome, RelayControl } from "./relay-control.ts";
 export { createSagaControl } from "./saga-control.ts";
@@ -20,6 +22,13 @@ export type {
   SagaJournalLine,
   SagaStepDetails,
 } from "../saga/saga-details.ts";
+export { createSemaphoreControl } from "./semaphore-control.ts";
+export type { SemaphoreControl } from "./semaphore-control.ts";
+export type {
+  SemaphoreAdminStore,
+  SemaphorePlace,
+  SemaphoreStatus,
+} from "./semaphore-admin-store.ts";
 export type { Actor, ActorWithReason } from "./actor.ts";
 export type {
   AdminStore,

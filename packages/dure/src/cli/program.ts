@@ -2,12 +2,14 @@ import { Command, CommanderError, Option } from "commander";
 import { addDeadLetterCommands } from "./dead-letter-commands.ts";
 import { describeFailure } from "./failure.ts";
 import { addGraphCommand } from "./graph-command.ts";
+import { addLockCommands } from "./lock-commands.ts";
 import { runMigrate } from "./migrate-command.ts";
 import type { MigrateCommandOptions } from "./migrate-command.ts";
 import type { DatabaseOptions } from "./database.ts";
 import type { CliOutput } from "./output.ts";
 import { addRelayCommands } from "./relay-commands.ts";
 import { addSagaCommands } from "./saga-commands.ts";
+import { addSemaphoreCommands } from "./semaphore-commands.ts";
 import { runStatus } from "./status-command.ts";
 
 /** Runs one command line and answers its exit code: 0 done, 1 failed, 2 used wrongly. Never rejects. */
@@ -29,7 +31,7 @@ export async function runCli(args: readonly string[], output: CliOutput): Promis
 function createProgram(output: CliOutput): Command {
   const program = new Command("dure")
     .description(
-      "Looks after the tables of dure: migrations, status, relays, sagas, dead letters; draws and checks sagas.",
+      "Looks after the tables of dure: migrations, status, relays, sagas, locks, semaphores, dead letters; draws and checks sagas.",
     )
     .exitOverride()
     .showHelpAfterError('Try "dure --help", or --help after a command.')
@@ -48,6 +50,8 @@ function createProgram(output: CliOutput): Command {
   addRelayCommands(program, withDatabase, output);
   addDeadLetterCommands(program, withDatabase, output);
   addSagaCommands(program, withDatabase, output);
+  addLockCommands(program, withDatabase, output);
+  addSemaphoreCommands(program, withDatabase, output);
   addGraphCommand(program, output);
   return program;
 }

@@ -1,9 +1,13 @@
 /** Every code that a {@link DureError} can carry. The list is closed: programs may switch over it. */
 export const errorCodes = [
+  "ANSWER_NOT_STORABLE",
   "ARCHIVE_MISMATCH",
   "ASSERTION_FAILED",
   "BROKER_DATA_LOST",
+  "BREAKER_OPEN",
   "BROKER_UNAVAILABLE",
+  "BULKHEAD_FULL",
+  "CALL_TIMED_OUT",
   "COMMIT_IN_DOUBT",
   "COMMIT_REFUSED",
   "CONFIGURATION_INVALID",
@@ -16,6 +20,9 @@ export const errorCodes = [
   "EVENT_STUCK",
   "FENCED",
   "HANDLER_DIED",
+  "LEASE_LOST",
+  "LOCK_REENTERED",
+  "LOCK_TIMED_OUT",
   "MESSAGE_UNREADABLE",
   "MESSAGE_VERSION_UNSUPPORTED",
   "MIGRATION_CHANGED",
@@ -24,6 +31,8 @@ export const errorCodes = [
   "OUTBOX_BUSY",
   "OUTBOX_SEQUENCE_SET_BACK",
   "PERMANENT",
+  "PERMIT_LOST",
+  "PERMIT_TIMED_OUT",
   "REDIS_UNAVAILABLE",
   "RELAY_NEEDS_WAL",
   "RETRYABLE",
@@ -34,6 +43,8 @@ export const errorCodes = [
   "SAGA_ID_REUSED",
   "SAGA_INPUT_INVALID",
   "SAGA_NOT_FOUND",
+  "SEMAPHORE_LINE_FULL",
+  "SEMAPHORE_NOT_FOUND",
   "STEP_COMPENSATED",
   "STEP_REFUSED",
   "STEP_RESULT_INVALID",
@@ -42,6 +53,7 @@ export const errorCodes = [
   "TABLELESS_OFF",
   "TOO_MANY_KEYS",
   "TRANSACTION_ENDED",
+  "TRANSACTION_TIMED_OUT",
   "UNKNOWN_MESSAGE_TYPE",
   "VERSION_CONFLICT",
   "WAL_SLOT_LOST",
@@ -78,6 +90,21 @@ export class PermanentError extends DureError {
 
   constructor(message: string, options?: { readonly cause?: unknown }) {
     super("PERMANENT", message, options);
+  }
+}
+
+/**
+ * Thrown by a step to say that it did not happen and will not: what was done before it is compensated. A
+ * participant's barrier throws it for a step that was refused before.
+ */
+export class StepRefusedError extends DureError {
+  override readonly name: string = "StepRefusedError";
+  /** Why, in a word of the domain: the saga's reason. */
+  readonly reason: string;
+
+  constructor(reason: string, message: string, options?: { readonly cause?: unknown }) {
+    super("STEP_REFUSED", message, options);
+    this.reason = reason;
   }
 }
 

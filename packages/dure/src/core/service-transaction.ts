@@ -28,6 +28,8 @@ export interface TransactionOptions {
 export interface OwnTransaction<Client = unknown> extends TransactionHandle {
   /** The driver's own client, in the transaction from here on. */
   readonly client: Client;
+  /** What {@link RunOptions.opening} answered. */
+  readonly opened: readonly Readonly<Record<string, unknown>>[];
 }
 
 /** What a transaction's work came to. */
@@ -44,6 +46,13 @@ export interface RunOptions {
    * store says for all.
    */
   readonly idleMsMax?: number;
+  /**
+   * After how many milliseconds it is given up, whatever its work does: its connection is closed, so that nothing
+   * can be sent on it any more. A COMMIT that is on its way then is in doubt. PostgreSQL 17 and later end it too.
+   */
+  readonly msMax?: number;
+  /** Statements without parameters to be run with BEGIN, in the same round trip; `work` gets their rows. */
+  readonly opening?: string;
 }
 
 /** Runs transactions on the service's database. */
@@ -55,6 +64,7 @@ export interface TransactionStore<Client = unknown> {
    * @throws NOT_IN_TRANSACTION when there are last statements and the work has ended the transaction
    * @throws COMMIT_REFUSED when COMMIT answered ROLLBACK: a statement had failed and its error was swallowed
    * @throws COMMIT_IN_DOUBT when the connection was lost while COMMIT was on its way
+   * @throws TRANSACTION_TIMED_OUT when it took longer than it may: nothing was committed
    */
   run<Result>(
     work: (tx: OwnTransaction<Client>) => Promise<WorkDone<Result>>,

@@ -44,9 +44,15 @@ function channelOf(name: string): string {
 }
 
 /** Sends one piece of news, in a statement of its own. Never rejects: a lost hint is found by looking. */
-export async function tellOnce(pool: PostgresPool, name: string): Promise<void> {
+export async function tellOnce(
+  pool: PostgresPool,
+  name: string,
+  subjects: readonly string[] = ["*"],
+): Promise<void> {
+  if (subjects.length === 0) return;
+  const news = `${newsMark}- ${subjects.join()}`;
   await pool
-    .query("/* dure:notify */ select pg_notify($1, $2)", [channelOf(name), `${newsMark}- *`])
+    .query("/* dure:notify */ select pg_notify($1, $2)", [channelOf(name), news])
     .catch(() => undefined);
 }
 

@@ -49,9 +49,13 @@ export async function takeClient<Client extends PostgresClient>(
   pool: PostgresPool<Client>,
 ): Promise<{ readonly client: Client; readonly release: (isBroken?: boolean) => void }> {
   const client = await connectHeard(pool);
+  let isReleased = false;
   return {
     client,
     release(isBroken = false) {
+      // Whoever gives it up at a limit and whoever used it both let go.
+      if (isReleased) return;
+      isReleased = true;
       client.off("error", ignoreLoss);
       client.release(isBroken);
     },

@@ -6,6 +6,9 @@ import type { ServiceStore } from "../service/service-store.ts";
 import { postgresAdminStore } from "./admin-store.ts";
 import { postgresInboxStore } from "./inbox-store.ts";
 import { postgresFlowStore } from "./flow-store.ts";
+import { guardedWrite } from "./lock-guard.ts";
+import { isLockSubject, postgresLockStore } from "./lock-store.ts";
+import { postgresKeyStore } from "./idempotency-store.ts";
 import { createMaintenance, readRetention } from "./maintenance.ts";
 import type { Retention } from "./maintenance.ts";
 import { checkSchema } from "./migrate.ts";
@@ -22,6 +25,7 @@ import {
 import type { PostgresClient, PostgresPool, PostgresPoolWithCallbacks } from "./pool.ts";
 import { outboxNews } from "./relay-admin-store.ts";
 import { postgresSagaStore } from "./saga-store.ts";
+import { isSemaphoreNews, postgresSemaphoreStore } from "./semaphore-store.ts";
 import { postgresTransactionStore } from "./transaction-store.ts";
 import { walFeed } from "./wal-feed.ts";
 import type { WalOptions } from "./wal-options.ts";
@@ -77,6 +81,7 @@ export function postgresStore<Client extends PostgresClient>(
     clock,
     logger,
   });
+  const locks = postgresLockStore({ pool: bounded, schema, notifications, clock });
   return {
     outbox: postgresOutboxStore(bounded, schema, {
       isTableless: options.wal?.tableless === true,
@@ -87,10 +92,20 @@ export function postgresStore<Client extends PostgresClient>(
     transactions: postgresTransactionStore(pool, { schema, idleInTransactionMsMax }),
     sagas: postgresSagaStore(bounded, schema),
     flows: postgresFlowStore(schema),
+    locks,
+    guardWrite: guardedWrite(schema),
+    keys: postgresKeyStore(schema),
+    semaphores: postgresSemaphoreStore(pool, schema, {
+      name: outboxNews(schemaName),
+      notifications,
+    }),
     admin: postgresAdminStore(bounded, schemaName, pool),
     news: {
       tell: () => notifications.tell(),
-      listen: (listener) => notifications.listen(listener),
+      listen: (listener) =>
+        notifications.listen((subjects) => {
+          if (!isSemaphoreNews(subjects) && subjects?.every(isLockSubject) !== true) listener();
+        }),
     },
     check: () => checkSchema({ pool, schema: schemaName }),
     retention,
@@ -102,6 +117,9 @@ export function postgresStore<Client extends PostgresClient>(
       clock,
       logger,
     }),
-    close: () => notifications.close(),
+    async close() {
+      await locks.close();
+      await notifications.close();
+    },
   };
 }

@@ -70,6 +70,9 @@ const codesBySqlState: Readonly<Record<string, ErrorCode>> = {
   DU002: "TOO_MANY_KEYS",
   DU003: "FENCED",
   DU004: "OUTBOX_BUSY",
+  DU005: "TRANSACTION_TIMED_OUT",
+  "25P04": "TRANSACTION_TIMED_OUT",
   DU010: "RELAY_NEEDS_WAL",
   DU011: "TABLELESS_OFF",
+  DU016: "LEASE_LOST",
 };

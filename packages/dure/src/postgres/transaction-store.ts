@@ -1,12 +1,13 @@
-import { DureError, describeError } from "../core/errors.ts";
+import { DureError, describeError, isDureError } from "../core/errors.ts";
 import type { OwnTransaction, RunOptions, TransactionStore } from "../core/service-transaction.ts";
 import { commitAlone, commitWith } from "./commit-with.ts";
 import type { CommitAnswer } from "./commit-with.ts";
+import { limitTime } from "./lock-sql.ts";
 import { isQueueing, queryOpening } from "./opening-query.ts";
 import { outboxSql } from "./outbox-sql.ts";
 import { takeClient } from "./pool.ts";
 import type { PostgresClient, PostgresPool, PostgresResult } from "./pool.ts";
-import { classifySqlError, translateSqlError } from "./sqlstate.ts";
+import { classifySqlError, sqlStateOf, translateSqlError } from "./sqlstate.ts";
 
 /**
  * Transactions on a pool of PostgreSQL connections, at READ COMMITTED. The server ends one whose process
@@ -27,28 +28,38 @@ export function postgresTransactionStore<Client extends PostgresClient>(
       : [beginOnly, `set local idle_in_transaction_session_timeout = ${idleMs}`];
   const beginAsAlways = beginTexts(idleInTransactionMsMax);
   const beginWithin = (options: RunOptions | undefined): readonly string[] => {
-    const idleMs = options?.idleMsMax ?? Infinity;
-    return idleMs < (idleInTransactionMsMax || Infinity) ? beginTexts(idleMs) : beginAsAlways;
+    const { idleMsMax: idleMs = Infinity, msMax, opening } = options ?? {};
+    const begin = idleMs < (idleInTransactionMsMax || Infinity) ? beginTexts(idleMs) : beginAsAlways;
+    // What is run with BEGIN sees to its own limit.
+    return msMax === undefined || opening !== undefined ? begin : [...begin, limitTime(msMax)];
   };
   return {
     async run(work, options) {
       const { client, release } = await connect(pool);
       const tx = new BeginningTransaction(client, beginWithin(options));
+      const limit = timeLimit(options?.msMax, () => release(true));
       try {
+        const { opening } = options ?? {};
         // Another driver may not keep the order of what is sent without waiting.
-        if (!isQueueing(client)) await tx.begin();
-        const { result, last = [] } = await work(tx);
+        if (opening !== undefined || !isQueueing(client)) await limit.within(tx.begin(opening));
+        const { result, last = [] } = await limit.within(work(tx));
         tx.end();
-        await tx.begun();
+        await limit.within(tx.begun());
+        // Waited for to its end: only its answer says what became of it.
         if (tx.isBegun) assertCommitted(await commitWith(client, last, assertTransaction));
         else if (last.length > 0) {
           assertCommitted(await commitAlone(client, last, tx.beginText));
         }
-        release();
+        if (!limit.isOver()) release();
         return result;
       } catch (error) {
         tx.end();
+        if (limit.isOver()) {
+          throw isDureError(error, "COMMIT_IN_DOUBT") ? error : limit.error(error);
+        }
         throw await rolledBack(client, release, tx.failure ?? error);
+      } finally {
+        limit.end();
       }
     },
     async runStatements(statements, options) {
@@ -76,6 +87,44 @@ async function connect<Client extends PostgresClient>(
   }
 }
 
+type Row = Readonly<Record<string, unknown>>;
+
+/** The time that a transaction may take on this side, counted from before BEGIN. */
+interface TimeLimit {
+  /** Rejects when the time is over before the promise settles. */
+  within<Value>(promise: Promise<Value>): Promise<Value>;
+  isOver(): boolean;
+  error(cause?: unknown): DureError;
+  end(): void;
+}
+
+function timeLimit(msMax: number | undefined, onOver: () => void): TimeLimit {
+  const over = Promise.withResolvers<never>();
+  // Heard where something is waited for; at COMMIT nothing is.
+  over.promise.catch(() => undefined);
+  let isOver = false;
+  const error = (cause?: unknown): DureError =>
+    new DureError(
+      "TRANSACTION_TIMED_OUT",
+      `a transaction took longer than the ${msMax} ms that it may; it was ended, and nothing of it was committed`,
+      { cause },
+    );
+  const timer =
+    msMax === undefined
+      ? undefined
+      : setTimeout(() => {
+          isOver = true;
+          onOver();
+          over.reject(error());
+        }, msMax);
+  return {
+    within: (promise) => Promise.race([promise, over.promise]),
+    isOver: () => isOver,
+    error,
+    end: () => clearTimeout(timer),
+  };
+}
+
 const beginOnly = "begin isolation level read committed";
 
 /**
@@ -88,6 +137,7 @@ class BeginningTransaction<Client extends PostgresClient> implements OwnTransact
   readonly #client: Client;
   readonly #texts: readonly string[];
   #beginning: Promise<unknown> | undefined;
+  #opened: readonly Row[] = [];
   #isOver = false;
 
   constructor(client: Client, texts: readonly string[]) {
@@ -113,12 +163,26 @@ class BeginningTransaction<Client extends PostgresClient> implements OwnTransact
     this.#isOver = true;
   }
 
-  /** Begins, unless it has. */
-  begin(): Promise<unknown> {
-    this.#beginning ??= this.#client.query(this.beginText).catch((error: unknown) => {
-      throw this.#fail(error);
-    });
+  /** What the statement answered that went with BEGIN. */
+  get opened(): readonly Row[] {
+    return this.#opened;
+  }
+
+  /** Begins, unless it has; with a statement behind BEGIN in the same text. */
+  begin(opening?: string): Promise<unknown> {
+    this.#beginning ??= this.#begin(opening);
     return this.#beginning;
+  }
+
+  async #begin(opening: string | undefined): Promise<void> {
+    const text = opening === undefined ? this.beginText : `${this.beginText}; ${opening}`;
+    try {
+      // Of several statements in one text, the driver answers with a list of results.
+      const result: PostgresResult | readonly PostgresResult[] = await this.#client.query(text);
+      if (opening !== undefined) this.#opened = [result].flat().flatMap(({ rows }) => rows ?? []);
+    } catch (error) {
+      throw this.#fail(error);
+    }
   }
 
   /** Waits for a BEGIN that is on its way. @throws DATABASE_UNAVAILABLE when there is no transaction */
@@ -143,7 +207,10 @@ class BeginningTransaction<Client extends PostgresClient> implements OwnTransact
   }
 
   #fail(error: unknown): DureError {
-    this.failure = unavailable("the transaction could not begin", error);
+    const translated = translateSqlError(error);
+    this.failure = isDureError(translated)
+      ? translated
+      : unavailable("the transaction could not begin", error);
     return this.failure;
   }
 }
@@ -151,7 +218,8 @@ class BeginningTransaction<Client extends PostgresClient> implements OwnTransact
 function assertCommitted(answer: CommitAnswer): void {
   if (answer.kind === "failed") {
     const { error, mayHaveCommitted } = answer;
-    if (classifySqlError(error) !== "unavailable") throw translateSqlError(error);
+    const isLost = classifySqlError(error) === "unavailable";
+    if (!isLost || (isTimedOut(error) && !mayHaveCommitted)) throw translateSqlError(error);
     if (!mayHaveCommitted) {
       throw unavailable("the connection was lost before COMMIT, nothing was committed", error);
     }
@@ -170,6 +238,11 @@ function assertCommitted(answer: CommitAnswer): void {
   }
 }
 
+/** The server has ended the transaction, and says why. */
+function isTimedOut(error: unknown): boolean {
+  return sqlStateOf(error) === "25P04";
+}
+
 /** Ends the transaction and gives the connection back; a connection that cannot roll back is thrown away. */
 async function rolledBack(
   client: PostgresClient,
@@ -182,6 +255,7 @@ async function rolledBack(
     return error;
   } catch (rollbackError) {
     release(true);
+    if (isTimedOut(error)) return translateSqlError(error);
     const isKnown = error instanceof DureError && error.code === "COMMIT_IN_DOUBT";
     return isKnown || (error instanceof DureError && error.code === "DATABASE_UNAVAILABLE")
       ? error

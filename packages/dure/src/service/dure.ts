@@ -2,12 +2,13 @@ import { createDeadLetters } from "../admin/dead-letters.ts";
 import type { DeadLetters } from "../admin/dead-letters.ts";
 import { createRelayControl } from "../admin/relay-control.ts";
 import type { RelayControl } from "../admin/relay-control.ts";
+import type { LockControl } from "../admin/lock-control.ts";
 import type { SagaControl } from "../admin/saga-control.ts";
 import type { StoreStatus } from "../admin/admin-store.ts";
 import { settledWithin } from "../core/abort.ts";
 import { systemClock } from "../core/clock.ts";
 import type { Clock } from "../core/clock.ts";
-import { DureError, isDureError } from "../core/errors.ts";
+import { DureError } from "../core/errors.ts";
 import type { EventDefinition } from "../core/event.ts";
 import { noFaults } from "../core/faults.ts";
 import type { Faults } from "../core/faults.ts";
@@ -16,41 +17,34 @@ import type { Logger } from "../core/logger.ts";
 import type { MessageContext } from "../core/message.ts";
 import type { ServiceTransaction, TransactionOptions } from "../core/service-transaction.ts";
 import type { TransactionHandle } from "../core/transaction.ts";
-import { Consumer } from "../inbox/consumer.ts";
-import { Inbox } from "../inbox/inbox.ts";
-import type { PoisonPolicy, ReceivedMessage, Subscriber } from "../inbox/inbox.ts";
+import type { KeyedRequests } from "../idempotency/keyed-request.ts";
+import type { Subscriber } from "../inbox/inbox.ts";
 import type { OrderCounts } from "../inbox/order-check.ts";
+import type { Locks } from "../lock/locks.ts";
 import { createOutbox } from "../outbox/outbox.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import type { Relay } from "../outbox/relay.ts";
 import type { SagaEngine } from "../saga/saga-engine.ts";
 import type { Sagas } from "../saga/sagas.ts";
+import type { SemaphoreControl } from "../admin/semaphore-control.ts";
+import type { Semaphores } from "../semaphore/semaphores.ts";
 import { watchBacklog } from "./backlog-watch.ts";
+import { startConsumer } from "./consumer-wiring.ts";
+import type { ConsumerWiring, Group } from "./consumer-wiring.ts";
 import { assertDedupHorizon } from "./dedup-horizon.ts";
 import { wireFlows } from "./flow-wiring.ts";
+import type { Handler, OnOptions } from "./handler.ts";
+import { wireLocks } from "./lock-wiring.ts";
+import { wireKeys } from "./keyed-runner.ts";
+import type { KeyedTransaction } from "./keyed-runner.ts";
 import { runMaintenance } from "./maintenance-loop.ts";
 import { readOptions } from "./service-options.ts";
 import type { DureOptions, DureSettings } from "./service-options.ts";
 import { startRelay } from "./relay-wiring.ts";
 import { wireSagas } from "./saga-wiring.ts";
+import { wireSemaphores } from "./semaphore-wiring.ts";
 import { runInTransaction } from "./service-transaction.ts";
 import type { TransactionParts } from "./service-transaction.ts";
-
-/** What {@link Dure.on} takes. */
-export interface OnOptions {
-  /** The consumer group: each message is handled once per group. @defaultValue the service's name */
-  readonly group?: string;
-  /** What a message that failed for good does to its key: hold it until someone looks, or let it go on. @defaultValue "park-key" */
-  readonly whenPoisoned?: PoisonPolicy;
-  /** Where a group that is new begins. @defaultValue "earliest" */
-  readonly from?: "earliest" | "latest";
-}
-
-/** Handles one message in the transaction that also holds its dedup record. Throwing undoes it and tries again later. */
-export type Handler<Data, Client> = (
-  message: ReceivedMessage<Data>,
-  tx: ServiceTransaction<Client>,
-) => Promise<void> | void;
 
 /** What a service looks like from outside. */
 export interface DureStatus extends StoreStatus {
@@ -59,13 +53,6 @@ export interface DureStatus extends StoreStatus {
   readonly published: number;
   /** What each group of this process has seen of its streams' order. */
   readonly order: Readonly<Record<string, OrderCounts>>;
-}
-
-interface Group {
-  readonly name: string;
-  readonly subscribers: Subscriber[];
-  from: "earliest" | "latest";
-  inbox?: Inbox;
 }
 
 /**
@@ -79,8 +66,15 @@ export class Dure<Client = unknown> {
   readonly deadLetters: DeadLetters;
   /** The relays of this service, in whatever process they run: pause, resume, drain, repair. */
   readonly relay: RelayControl;
+  /** Locks with fencing tokens, and what an operator sees of them and does to them. */
+  readonly locks: Locks<Client> & LockControl;
   /** Starts sagas, waits for them, and what an operator sees of them and does to them. */
   readonly sagas: Sagas & SagaControl;
+  /** Requests that are carried out once, with what they write; `dure/http/…` has it for web frameworks. */
+  readonly idempotency: KeyedRequests<KeyedTransaction<Client>>;
+  /** So many at once, over all processes, and a bounded line in front; and the operator's levers on it. */
+  readonly semaphores: Semaphores & SemaphoreControl;
+  readonly #closeSemaphores: () => Promise<void>;
   readonly #sagaEngine: SagaEngine | undefined;
   readonly #watchFlows: ((signal: AbortSignal) => Promise<void>) | undefined;
   readonly #afterCommit: WeakMap<TransactionHandle, (() => void)[]> = new WeakMap();
@@ -103,11 +97,23 @@ export class Dure<Client = unknown> {
     this.#faults = options.faults ?? noFaults;
     this.deadLetters = createDeadLetters(options.store.admin, () => this.#sagaEngine?.wake());
     this.relay = createRelayControl(options.store.admin, this.#clock);
+    this.idempotency = wireKeys<Client>({
+      store: options.store.keys,
+      clock: this.#clock,
+      run: (work, context, more) => this.#run(work, context, more),
+    });
+    [this.semaphores, this.#closeSemaphores] = wireSemaphores(options, this.#settings.semaphores);
     this.outbox = createOutbox({
       source: options.service,
       store: options.store.outbox,
       clock: this.#clock,
       onWritten: () => this.#wakeRelays(),
+    });
+    this.locks = wireLocks<Client>({
+      options,
+      clock: this.#clock,
+      logger: this.#logger,
+      transaction: (work, more) => this.#run(work, () => undefined, more),
     });
     const { sagas, engine, outcomes, handlers } = wireSagas({
       options,
@@ -171,9 +177,9 @@ export class Dure<Client = unknown> {
   }
 
   #run<Result>(
-    work: (tx: ServiceTransaction<Client>, raw: TransactionHandle) => Promise<Result>,
+    work: TransactionParts<Client, Result>["work"],
     context: () => MessageContext | undefined,
-    more: Pick<TransactionParts<Client, Result>, "last" | "options"> = {},
+    more: Pick<TransactionParts<Client, Result>, "last" | "options" | "isUndone"> = {},
   ): Promise<Result> {
     const { store, service } = this.#options;
     return runInTransaction({
@@ -184,9 +190,9 @@ export class Dure<Client = unknown> {
       clock: this.#clock,
       faults: this.#faults,
       context,
-      work: (tx, raw) => {
+      work: (tx, raw, opened) => {
         this.#afterCommit.set(tx, []);
-        return work(tx, raw);
+        return work(tx, raw, opened);
       },
       onWritten: () => this.#wakeRelays(),
       onCommitted: (tx) => {
@@ -314,32 +320,17 @@ export class Dure<Client = unknown> {
   #startConsumer(group: Group, signal: AbortSignal): Promise<void> {
     const { store, transport, contracts } = this.#options;
     if (transport === undefined) return Promise.resolve();
-    const settings = this.#settings.consumer;
-    const inbox = new Inbox({
-      group: group.name,
-      subscribers: group.subscribers,
-      knownTypes: contracts && new Set(contracts.map((definition) => definition.type)),
-      store: store.inbox,
-      parking: store.parking,
+    const wiring = {
+      store,
+      transport,
+      contracts,
+      settings: this.#settings.consumer,
       transaction: (work, context) => this.#run(work, context),
-      isUnavailable: (error) =>
-        isDureError(error, "DATABASE_UNAVAILABLE") || isDureError(error, "COMMIT_IN_DOUBT"),
-      retry: settings.retry,
-      clock: this.#clock,
-      faults: this.#faults,
-    });
-    group.inbox = inbox;
-    const topics = [...new Set(group.subscribers.map((subscriber) => subscriber.definition.topic))];
-    const consumer = new Consumer({
-      group: group.name,
-      inbox,
-      subscribe: () => transport.subscribe({ group: group.name, topics, from: group.from }),
-      settings,
       clock: this.#clock,
       logger: this.#logger,
       faults: this.#faults,
-    });
-    return consumer.run(signal);
+    } satisfies ConsumerWiring;
+    return startConsumer(group, wiring, signal);
   }
 
   /** A feed brings the events themselves. */
@@ -357,7 +348,9 @@ export class Dure<Client = unknown> {
   async stop(options?: { readonly withinMs?: number }): Promise<boolean> {
     this.#stop ??= new AbortController();
     this.#stop.abort();
-    const closing = this.#loops.then(() => this.#options.store.close());
+    const closing = Promise.all([this.#loops, this.#closeSemaphores()]).then(() =>
+      this.#options.store.close(),
+    );
     const isDone = await settledWithin(closing, options?.withinMs ?? 10_000);
     if (!isDone)
       this.#logger.warn("stopped before everything under way was finished; it will be done again", {

@@ -7,10 +7,12 @@ import type { Faults } from "../core/faults.ts";
 import type { Logger } from "../core/logger.ts";
 import type { Transport } from "../core/transport.ts";
 import type { ConsumerOptions, ConsumerSettings } from "../inbox/consumer.ts";
+import type { LockStore } from "../lock/lock-store.ts";
 import type { RelayOptions, RelaySettings } from "../outbox/relay.ts";
 import type { FlowDefinition } from "../saga/flow-definition.ts";
 import type { AnySagaDefinition } from "../saga/saga-definition.ts";
 import type { SagaSettings } from "../saga/saga-engine.ts";
+import type { SemaphoreSettings } from "../semaphore/semaphore-membership.ts";
 import type { BacklogLimits } from "./backlog-watch.ts";
 import type { ServiceStore } from "./service-store.ts";
 
@@ -33,8 +35,15 @@ export interface DureOptions<Client = unknown> {
   readonly backlog?: BacklogLimits;
   /** All events that the service knows. Given: a message of another type on a subscribed topic is a dead letter at once. */
   readonly contracts?: readonly AnyEventDefinition[];
+  /** Where locks are kept, if not in the service's own database. */
+  readonly locks?: {
+    /** Such as `redisLockStore({ client })` of `dure/redis`. @defaultValue that of `store` */
+    readonly store?: LockStore;
+  };
   /** The sagas that this process drives, and the flows that it follows. */
   readonly sagas?: DrivenSagas;
+  /** How this process keeps the permits of its semaphores. */
+  readonly semaphores?: Partial<SemaphoreSettings>;
   readonly logger?: Logger;
   readonly clock?: Clock;
   readonly faults?: Faults;
@@ -58,6 +67,7 @@ export interface DureSettings {
   readonly backlog: Required<BacklogLimits>;
   readonly sagas: SagaSettings;
   readonly flowWatchMs: number;
+  readonly semaphores: SemaphoreSettings;
 }
 
 const knownOptions = [
@@ -69,7 +79,9 @@ const knownOptions = [
   "redriveWindowMs",
   "backlog",
   "contracts",
+  "locks",
   "sagas",
+  "semaphores",
   "logger",
   "clock",
   "faults",
@@ -98,6 +110,7 @@ export function readOptions(options: DureOptions): DureSettings {
   if (typeof options.store !== "object" || options.store === null)
     problems.push('store: is missing; postgresStore({ pool }) of "dure/postgres" makes one');
   unknownKeys("", options, knownOptions, problems);
+  unknownKeys("locks.", options.locks ?? {}, ["store"], problems);
   const relayOptions = options.relay === false ? {} : (options.relay ?? {});
   unknownKeys("relay.", relayOptions, knownRelayOptions, problems);
   const relay: RelaySettings = {
@@ -132,11 +145,9 @@ export function readOptions(options: DureOptions): DureSettings {
   checkPolling("consumer", consumer, problems);
   const redriveWindowMs = options.redriveWindowMs ?? 7 * dayMs;
   range("redriveWindowMs", redriveWindowMs, 0, 3_650 * dayMs, problems);
-  const backlog = { warningMs: 300_000, alertMs: 3_600_000, ...options.backlog };
-  unknownKeys("backlog.", backlog, ["warningMs", "alertMs"], problems);
-  range("backlog.warningMs", backlog.warningMs, 1_000, 365 * dayMs, problems);
-  range("backlog.alertMs", backlog.alertMs, backlog.warningMs, 365 * dayMs, problems);
+  const backlog = readBacklogLimits(options.backlog, problems);
   const sagas = readSagaOptions(options.sagas, problems);
+  const semaphores = readSemaphoreOptions(options.semaphores, problems);
   if (problems.length > 0) {
     throw new DureError("CONFIGURATION_INVALID", `createDure: ${problems.join("; ")}`);
   }
@@ -147,7 +158,19 @@ export function readOptions(options: DureOptions): DureSettings {
     backlog,
     sagas,
     flowWatchMs: options.sagas?.flowWatchMs ?? 1_000,
+    semaphores,
   };
+}
+
+function readBacklogLimits(
+  given: BacklogLimits | undefined,
+  problems: string[],
+): Required<BacklogLimits> {
+  const backlog = { warningMs: 300_000, alertMs: 3_600_000, ...given };
+  unknownKeys("backlog.", backlog, ["warningMs", "alertMs"], problems);
+  range("backlog.warningMs", backlog.warningMs, 1_000, 365 * dayMs, problems);
+  range("backlog.alertMs", backlog.alertMs, backlog.warningMs, 365 * dayMs, problems);
+  return backlog;
 }
 
 function readSagaOptions(options: DrivenSagas | undefined, problems: string[]): SagaSettings {
@@ -160,6 +183,18 @@ function readSagaOptions(options: DrivenSagas | undefined, problems: string[]): 
   range("sagas.concurrency", settings.concurrency, 1, 100_000, problems);
   range("sagas.leaseMs", settings.leaseMs, 1_000, 3_600_000, problems);
   range("sagas.pollMs", settings.pollMs, 5, 60_000, problems);
+  return settings;
+}
+
+function readSemaphoreOptions(
+  given: Partial<SemaphoreSettings> = {},
+  problems: string[],
+): SemaphoreSettings {
+  unknownKeys("semaphores.", given, ["leaseMs", "pollMsMin", "pollMsMax"], problems);
+  const settings = { leaseMs: 10_000, pollMsMin: 5, pollMsMax: 250, ...given };
+  range("semaphores.leaseMs", settings.leaseMs, 500, 3_600_000, problems);
+  range("semaphores.pollMsMin", settings.pollMsMin, 1, 60_000, problems);
+  range("semaphores.pollMsMax", settings.pollMsMax, settings.pollMsMin, 60_000, problems);
   return settings;
 }
 

@@ -21,10 +21,16 @@ export interface TransactionParts<Client, Result> {
   readonly clock: Clock;
   readonly faults: Faults;
   readonly context: () => MessageContext | undefined;
-  readonly work: (tx: ServiceTransaction<Client>, raw: TransactionHandle) => Promise<Result>;
+  readonly work: (
+    tx: ServiceTransaction<Client>,
+    raw: TransactionHandle,
+    opened: readonly Readonly<Record<string, unknown>>[],
+  ) => Promise<Result>;
   readonly onWritten: () => void;
   /** What is to be written last, in the same round trip as COMMIT. */
   readonly last?: (result: Result) => Promise<readonly Statement[]>;
+  /** Whether the work has taken back its own writes: then its events go with them, and nobody is told. */
+  readonly isUndone?: (result: Result) => boolean;
   /** It has committed. */
   readonly onCommitted?: (tx: TransactionHandle) => void;
   readonly options?: RunOptions | undefined;
@@ -55,14 +61,16 @@ export async function runInTransaction<Client, Result>(
     };
     const tx = new OpenTransaction(raw, assertOpen, emit);
     try {
-      const value = await parts.work(tx, raw);
+      const value = await parts.work(tx, raw, raw.opened);
       // Before the first wait: what is emitted from here on would stand in no statement, and be lost in silence.
       isOpen = false;
+      const isUndone = parts.isUndone?.(value) ?? false;
+      if (isUndone) emitted.length = 0;
       const events = await Promise.all(emitted.map(async (prepared) => prepared));
       await faults.hit("transaction.before-commit");
       const last = events.length > 0 ? [outbox.appendStatement(source, events)] : [];
       if (parts.last !== undefined) last.push(...(await parts.last(value)));
-      committed = tx;
+      if (!isUndone) committed = tx;
       return { result: value, last };
     } finally {
       isOpen = false;

@@ -107,6 +107,19 @@ describe("a choreographed flow", { timeout: 3_600_000 }, () => {
   });
 });
 
+describe("requests with keys", { timeout: 3_600_000 }, () => {
+  it("come out the same wherever their process dies or loses an answer", async () => {
+    const isAll = process.env["DURE_CRASH_POINTS"] === "all";
+    const report = await exploreScenario("keyed", {
+      faults: ["crash", "answer-lost"],
+      points: isAll ? "all" : 10,
+    });
+    if (isAll) console.log(formatReport(report));
+    expect(pointsWith(report, "violated"), formatReport(report)).toEqual([]);
+    expect(report.foundCount).toBeGreaterThan(30);
+  });
+});
+
 describe("a point that is never reached", { timeout: 60_000 }, () => {
   it("is tried twice and reported, and the report is not green", async () => {
     const env = { FLEETING_FILE: join(folder, "runs") };

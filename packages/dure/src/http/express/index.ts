@@ -1,0 +1,2 @@
+export { idempotent } from "./idempotent.ts";
+export type { ExpressInput, ExpressRequestShape } from "./idempotent.ts";
