@@ -1,6 +1,8 @@
 // Measures what the library does against targets and peers, as ratios of one run: `npm run bench -- p4 p5 --rounds 3`.
 import { availableParallelism, cpus } from "node:os";
+import { measureHotProduct } from "./cases/hot-product.ts";
 import { measurePlainSagas } from "./cases/p1-plain-sagas.ts";
+import { measureLocks } from "./cases/locks.ts";
 import { measureHeldXmin } from "./cases/p10-held-xmin.ts";
 import { measureGrowth } from "./cases/p11-growth.ts";
 import { measureRecovery } from "./cases/p12-recovery.ts";
@@ -12,6 +14,9 @@ import { measureDrain } from "./cases/p5-drain.ts";
 import { measureKafka } from "./cases/p6-kafka.ts";
 import { measureConsume } from "./cases/p7-consume.ts";
 import { measureLatency } from "./cases/p8-latency.ts";
+import { measureRedisConsume } from "./cases/redis-consume.ts";
+import { measureRedisDrain } from "./cases/redis-drain.ts";
+import { measureRedisLatency } from "./cases/redis-latency.ts";
 import { measureKeyedRequests } from "./cases/p9-keyed-requests.ts";
 import type { BenchCase } from "./context.ts";
 import { Servers } from "./database.ts";
@@ -34,6 +39,11 @@ const cases: Readonly<Record<CaseName, BenchCase>> = {
   p11: measureGrowth,
   p12: measureRecovery,
   p14: measureWaiting,
+  "redis-p5": measureRedisDrain,
+  "redis-p7": measureRedisConsume,
+  "redis-p8": measureRedisLatency,
+  locks: measureLocks,
+  hot: measureHotProduct,
 };
 
 const servers = new Servers();

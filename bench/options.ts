@@ -15,6 +15,11 @@ export const caseNames = [
   "p11",
   "p12",
   "p14",
+  "redis-p5",
+  "redis-p7",
+  "redis-p8",
+  "locks",
+  "hot",
 ] as const;
 /** One of {@link caseNames}. */
 export type CaseName = (typeof caseNames)[number];

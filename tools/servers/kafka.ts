@@ -1,18 +1,33 @@
 // Apache Kafka without Docker: `npm run kafka [-- --port 9092 --data DIR]`, or from tests.
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { access, mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs, promisify } from "node:util";
+import { fetchJavaLibraries, javaIsMissing } from "./maven.ts";
 
 /** The newest release that Maven Central had; its server needs Java 17. */
 const version = "4.3.1";
 const loggingVersion = "2.25.5";
+/** Kafka's POM leaves out the binding of its logger. */
+const kafka = {
+  name: `kafka/${version}`,
+  pom: `<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>local.dure</groupId><artifactId>kafka</artifactId><version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>${version}</version></dependency>
+    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>${loggingVersion}</version></dependency>
+    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-core</artifactId><version>${loggingVersion}</version></dependency>
+  </dependencies>
+</project>
+`,
+};
 /** Any 16 bytes: one broker is a cluster of its own. */
 const clusterId = "4L6g3nShT-eMCtK--X86sw";
-const fetchMsMax = 10 * 60_000;
 const startMsMax = 180_000;
 const stopMsMax = 20_000;
 
@@ -50,18 +65,8 @@ export interface KafkaServer {
 }
 
 /** Why no broker can be started on this machine; undefined: it can. */
-export async function kafkaIsMissing(): Promise<string | undefined> {
-  if (!(await succeeds("java", "-version"))) {
-    return "Java 17 is missing (Debian: apt-get install openjdk-17-jre-headless)";
-  }
-  const isCached = await access(join(cacheFolder(), "lib")).then(
-    () => true,
-    () => false,
-  );
-  if (!isCached && !(await succeeds("mvn", "--version"))) {
-    return "Maven is missing, which fetches Kafka (Debian: apt-get install maven)";
-  }
-  return undefined;
+export function kafkaIsMissing(): Promise<string | undefined> {
+  return javaIsMissing(kafka);
 }
 
 /**
@@ -70,7 +75,7 @@ export async function kafkaIsMissing(): Promise<string | undefined> {
  * @throws Error with the end of what the failing program said
  */
 export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServer> {
-  const libraries = await fetchLibraries();
+  const libraries = await fetchJavaLibraries(kafka);
   const folder = options.dataDir ?? (await mkdtemp(join(tmpdir(), "dure-kafka-")));
   await mkdir(folder, { recursive: true });
   const ports = {
@@ -178,41 +183,6 @@ class Broker {
   }
 }
 
-function cacheFolder(): string {
-  return join(homedir(), ".cache/dure/kafka", version);
-}
-
-/** The folder with Kafka's jars. Safe when several ask at a time: the last one's is kept. */
-async function fetchLibraries(): Promise<string> {
-  const missing = await kafkaIsMissing();
-  if (missing !== undefined) throw new Error(missing);
-  const libraries = join(cacheFolder(), "lib");
-  if (
-    await access(libraries).then(
-      () => true,
-      () => false,
-    )
-  )
-    return libraries;
-  await mkdir(cacheFolder(), { recursive: true });
-  const folder = await mkdtemp(join(cacheFolder(), "fetch-"));
-  try {
-    await writeFile(join(folder, "pom.xml"), pom);
-    const goal = "dependency:copy-dependencies";
-    const args = ["-q", "-B", goal, "-DincludeScope=runtime", "-DoutputDirectory=lib"];
-    await run("mvn", args, { cwd: folder, timeout: fetchMsMax });
-    await rename(join(folder, "lib"), libraries).catch(async (error: unknown) => {
-      // Another process was quicker.
-      await access(libraries).catch(() => {
-        throw error;
-      });
-    });
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-  return libraries;
-}
-
 interface Ports {
   readonly plain: number;
   readonly controller: number;
@@ -264,26 +234,6 @@ appender.c.layout.pattern=[%d] %p %m (%c)%n
 rootLogger.level=INFO
 rootLogger.appenderRef.c.ref=C
 `;
-
-/** Kafka's POM leaves out the binding of its logger. */
-const pom = `<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>local.dure</groupId><artifactId>kafka</artifactId><version>1</version>
-  <packaging>pom</packaging>
-  <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>${version}</version></dependency>
-    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>${loggingVersion}</version></dependency>
-    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-core</artifactId><version>${loggingVersion}</version></dependency>
-  </dependencies>
-</project>
-`;
-
-async function succeeds(program: string, ...args: readonly string[]): Promise<boolean> {
-  return run(program, args).then(
-    () => true,
-    () => false,
-  );
-}
 
 async function freePort(): Promise<number> {
   const probe = createServer();

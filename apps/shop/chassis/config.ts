@@ -1,4 +1,5 @@
 import type { AuthConfig } from "./auth-config.ts";
+import type { BrokerConfig } from "./broker-config.ts";
 import type { ServiceInstruments } from "./instruments.ts";
 
 /** Every process role of the shop, by the word used in URLs, metrics and logs. */
@@ -30,10 +31,10 @@ export interface ServiceConfig {
   readonly port: number;
   /** The service's own database. The gateway has none and ignores it. */
   readonly databaseUrl: string;
-  /** The database of the event log that all services share. */
+  /** The database of the event log that all services share, where no other broker is named. */
   readonly busUrl: string;
-  /** Where Kafka is, when it carries the events instead of that log. */
-  readonly kafkaBrokers?: readonly string[] | undefined;
+  /** @defaultValue PostgreSQL, at `busUrl` */
+  readonly broker?: BrokerConfig | undefined;
   /** Base URL of every service, its own included, without a trailing slash. */
   readonly peers: Readonly<Record<ServiceName, string>>;
   readonly auth: AuthConfig;
@@ -49,6 +50,11 @@ export interface ServiceConfig {
   readonly leaseMs?: number;
   /** For tests. They are functions, so only a service in this process can have them. */
   readonly instruments?: ServiceInstruments | undefined;
+}
+
+/** What carries the events between the services. */
+export function brokerOf({ broker, busUrl }: ServiceConfig): BrokerConfig {
+  return broker ?? { kind: "postgres", url: busUrl };
 }
 
 /** How long `stop` waits for requests in flight before their connections are closed. */

@@ -5,9 +5,10 @@ import type { Pool, PoolClient } from "pg";
 import type { Logger } from "pino";
 import { Gauge } from "prom-client";
 import type { Registry } from "prom-client";
-import { openBus } from "./open-bus.ts";
+import { openBroker } from "./broker.ts";
+import { brokerOf } from "./config.ts";
 import type { ServiceConfig } from "./config.ts";
-import { messagingLogger } from "./logger.ts";
+import { messagingLogger } from "./messaging-logger.ts";
 
 /** The consistency layer of one service of the shop. */
 export type ServiceDure = Dure<PoolClient>;
@@ -26,25 +27,23 @@ export interface MessagingOptions {
   readonly resources: AsyncDisposableStack;
 }
 
-/** Connections to the event log: one listens, the others publish and read. */
-const busPoolMax = 6;
-
 /**
- * Outbox and inbox in the service's own database, and what carries events between services as transport. Register
+ * Outbox and inbox in the service's own database, and the shop's broker as transport. Register
  * handlers, then `await dure.start()`; it is stopped with the service's other resources.
  */
 export async function createMessaging(options: MessagingOptions): Promise<ServiceDure> {
   const { config, pool, resources } = options;
   const logger = messagingLogger(options.logger);
   await migrate({ pool });
-  const { transport, prepare } = openBus({
-    config,
-    resources,
+  const leases = config.leaseMs === undefined ? {} : { leaseMs: config.leaseMs };
+  const { transport, prepare } = openBroker({
+    config: brokerOf(config),
+    ...leases,
+    service: config.name,
     logger: options.logger,
-    poolMax: busPoolMax,
+    resources,
   });
   await prepare();
-  const leases = config.leaseMs === undefined ? {} : { leaseMs: config.leaseMs };
   const dure = createDure({
     service: config.name,
     store: postgresStore<PoolClient>({ pool, logger }),

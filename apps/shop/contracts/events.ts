@@ -1,4 +1,4 @@
-import { event, SagaParked } from "dure";
+import { event, FlowOverdue, SagaClosed, SagaParked } from "dure";
 import type { AnyEventDefinition } from "dure";
 import { z } from "zod";
 
@@ -145,6 +145,8 @@ export const shopEvents: readonly AnyEventDefinition[] = [
   StockChanged,
   DeliveryStarted,
   DeliveryFailed,
-  // The library's own, of sagas that wait for a person.
+  // The library's own, of sagas that wait for a person, end without their steps, or wait for a service too long.
   SagaParked,
+  SagaClosed,
+  FlowOverdue,
 ];

@@ -2,14 +2,14 @@ import { backoffMs, describeError, systemClock } from "dure";
 import type { Clock, Subscription } from "dure";
 import type { Logger } from "pino";
 import { z } from "zod";
-import type { Bus } from "../chassis/bus.ts";
+import type { Broker } from "../chassis/opened-broker.ts";
 import { StockChanged } from "../contracts/events.ts";
 
 const StockChangedData = z.object({ productIds: z.array(z.string()) });
 
 /** What {@link watchStock} takes. */
 export interface StockWatchOptions {
-  readonly bus: Bus;
+  readonly broker: Broker;
   readonly logger: Logger;
   readonly onChanged: (productId: string) => void;
   readonly clock?: Clock;
@@ -36,7 +36,7 @@ async function watch(options: StockWatchOptions, signal: AbortSignal): Promise<v
   let failures = 0;
   while (!signal.aborted) {
     try {
-      subscription ??= await subscribe(options.bus);
+      subscription ??= await subscribe(options.broker);
       await forwardChanges(subscription, options.onChanged, signal);
       failures = 0;
       await subscription.wait(1_000, signal);
@@ -51,7 +51,7 @@ async function watch(options: StockWatchOptions, signal: AbortSignal): Promise<v
   await subscription?.close().catch(() => undefined);
 }
 
-async function subscribe({ transport, prepare }: Bus): Promise<Subscription> {
+async function subscribe({ transport, prepare }: Broker): Promise<Subscription> {
   await prepare();
   return transport.subscribe({ group: "gateway", topics: [StockChanged.topic], from: "latest" });
 }

@@ -1,6 +1,5 @@
-import type { Clock } from "dure";
 import type { Pool } from "pg";
-import type { Logger } from "pino";
+import { sweepAsLeader } from "../chassis/leader-sweep.ts";
 import type { ServiceDure } from "../chassis/messaging.ts";
 import { StockChanged, StockReservationExpired } from "../contracts/events.ts";
 import type { ReservationOwner } from "./domain.ts";
@@ -12,8 +11,6 @@ import * as sql from "./step-sql.ts";
 export interface ExpirySweepOptions {
   readonly pool: Pool;
   readonly dure: ServiceDure;
-  readonly clock: Clock;
-  readonly logger: Logger;
   readonly everyMs: number;
 }
 
@@ -21,25 +18,23 @@ const sagasMax = 100;
 
 /**
  * Releases what sagas hold for too long, until the signal aborts, and tells each saga in the same
- * commit. Any number of instances may sweep: who comes second finds nothing. Never rejects.
+ * commit. One instance sweeps at a time; should two, who comes second finds nothing. Never rejects.
  */
-export async function sweepExpiredReservations(
-  { pool, dure, clock, logger, everyMs }: ExpirySweepOptions,
+export function sweepExpiredReservations(
+  { pool, dure, everyMs }: ExpirySweepOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  while (!signal.aborted) {
-    try {
+  return sweepAsLeader(
+    { dure, name: "inventory.expired-reservations", everyMs },
+    async ({ signal: ending }) => {
       const { rows } = await pool.query<ExpiredRow>(sql.listExpired, [sagasMax]);
       for (const row of rows) {
-        if (signal.aborted) return;
+        if (ending.aborted) return;
         await expire(dure, { orderId: row.order_id, sagaId: row.saga_id });
       }
-    } catch (error) {
-      // What is left is found again by the next look.
-      logger.warn({ err: error }, "expired reservations cannot be released");
-    }
-    await clock.sleep(everyMs, signal);
-  }
+    },
+    signal,
+  );
 }
 
 async function expire(dure: ServiceDure, owner: ReservationOwner): Promise<void> {

@@ -1,4 +1,3 @@
-import { systemClock } from "dure";
 import { Gauge } from "prom-client";
 import { createAuthenticator } from "../chassis/auth.ts";
 import type { RunningService, ServiceConfig } from "../chassis/config.ts";
@@ -62,9 +61,7 @@ export function startInventory(
     });
     await dure.start();
     const stopping = new AbortController();
-    const clock = systemClock;
-    const sweep = { pool, dure, clock, logger, everyMs };
-    const sweeping = sweepExpiredReservations(sweep, stopping.signal);
+    const sweeping = sweepExpiredReservations({ pool, dure, everyMs }, stopping.signal);
     resources.defer(() => {
       stopping.abort();
       return sweeping;

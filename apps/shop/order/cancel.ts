@@ -1,4 +1,3 @@
-import type { Pool } from "pg";
 import type { ServiceDure } from "../chassis/messaging.ts";
 import { ProblemError } from "../chassis/problem.ts";
 import type { OrderView } from "../contracts/http/orders.ts";
@@ -8,11 +7,9 @@ import type { OrderSagas } from "./order-sagas.ts";
 import { readOrder } from "./orders.ts";
 import type { Owner } from "./orders.ts";
 import * as sql from "./return-sql.ts";
-import { createSagaCanceler } from "./saga-canceler.ts";
 
 /** What canceling needs. */
 export interface CancelOptions {
-  readonly pool: Pool;
   readonly dure: ServiceDure;
   readonly sagas: OrderSagas;
 }
@@ -39,9 +36,7 @@ export type CancelOrder = (tx: OrderTransaction, request: CancelRequest) => Prom
  * checkout under way is told to turn back, and the one that is past its pivot, or follows events, is
  * undone once it is completed, by the transaction that completes it.
  */
-export function createCancel({ pool, sagas }: Omit<CancelOptions, "dure">): CancelOrder {
-  const cancelSaga = createSagaCanceler(pool);
-
+export function createCancel({ dure, sagas }: CancelOptions): CancelOrder {
   async function cancel(tx: OrderTransaction, order: LockedOrder, userId: string): Promise<number> {
     switch (order.status) {
       case "CANCELING":
@@ -62,7 +57,8 @@ export function createCancel({ pool, sagas }: Omit<CancelOptions, "dure">): Canc
       await moveOrder(tx, order, { path, reason: "CANCELED_BY_USER" });
       return 200;
     }
-    await cancelSaga(tx, order.saga_id, { actor: userId, reason: "CANCELED_BY_USER" });
+    const wish = { actor: userId, reason: "CANCELED_BY_USER", tx } as const;
+    await dure.sagas.cancel(order.saga_id, wish);
     return 202;
   }
 

@@ -1,5 +1,7 @@
 /** A saga drives a checkout to its end, whatever the participants answer, and the order shows it. */
-import { postgresStore } from "dure/postgres";
+import { createDure, SagaClosed, SagaParked } from "dure";
+import { createSagaControl } from "dure/admin";
+import { postgresAdmin, postgresStore } from "dure/postgres";
 import type { PoolClient } from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { NewOrder, OrderView } from "../contracts/http/orders.ts";
@@ -40,6 +42,14 @@ const keysOf = (orderId: string, sagaId: string) =>
   });
 
 const historyOf = ({ history }: OrderView) => history.map((entry) => entry.status);
+
+/** What an operator has at hand. */
+const control = () =>
+  createSagaControl({
+    store: postgresAdmin({ pool: world.database.pool }).sagas,
+    plans: new Map(),
+    onCommand: () => undefined,
+  });
 
 async function sagaStatus(sagaId: string): Promise<unknown> {
   const text = "select status from dure.saga_instance where saga_id = $1";
@@ -179,6 +189,55 @@ describe("a saga that is parked", () => {
     await sagas.signal(undefined, sagaId, { dedupKey: "retry-1", body });
     const order = await ends(orderId, "COMPLETED");
     expect(historyOf(order).slice(-3)).toEqual(["NEEDS_ATTENTION", "PROCESSING", "COMPLETED"]);
+  });
+
+  test.each([
+    ["COMPLETED", "COMPLETED"],
+    ["COMPENSATED", "CANCELED"],
+  ] as const)("and resolved as %s by an operator is %s", async (as, status) => {
+    world.participants.answers.set("delivery-start", () => problem(409, "DELIVERY_REFUSED"));
+    const { orderId, sagaId } = await place("two-phase");
+    await ends(orderId, "NEEDS_ATTENTION");
+    await control().resolve(sagaId, { actor: "op", reason: "seen to it by hand", as });
+    const order = await ends(orderId, status);
+    expect(historyOf(order)).toContain("NEEDS_ATTENTION");
+    const told = `order.${status.toLowerCase()} ${orderId}`;
+    await waitFor(() => world.heard.includes(told), { what: told });
+  });
+
+  test("and resumed is not set back by an alert that comes late", async () => {
+    const { orderId, sagaId } = await place("two-phase");
+    await ends(orderId, "COMPLETED");
+    // As if the saga had been parked and resumed before anybody heard of it.
+    const { pool } = world.database;
+    await pool.query("update orders set status = 'PROCESSING' where id = $1", [orderId]);
+    const dure = createDure({ service: "order", store: postgresStore<PoolClient>({ pool }) });
+    const alert = { sagaId, definition: "checkout-two-phase", version: 1, owed: [] };
+    const why = { status: "FAILED", step: "start-delivery", code: "X", error: "x" } as const;
+    await dure.transaction(async (tx) => tx.emit(SagaParked, { ...alert, ...why }));
+    const handled = async () => {
+      const { rows } = await pool.query<{ count: number }>(
+        "select count(*)::int from dure.outbox_message where topic = 'alert' and key = $1",
+        [sagaId],
+      );
+      return rows[0]?.count === 1;
+    };
+    await waitFor(handled, { what: "the alert" });
+    // Heard in order: what is sent behind it in the same topic has been handled when this has.
+    await dure.transaction(async (tx) =>
+      tx.emit(SagaClosed, {
+        sagaId,
+        definition: alert.definition,
+        version: 1,
+        status: "COMPLETED",
+        code: "RESOLVED",
+        error: "",
+        actor: "op",
+      }),
+    );
+    const order = await ends(orderId, "COMPLETED");
+    expect(historyOf(order)).not.toContain("NEEDS_ATTENTION");
+    await dure.stop();
   });
 });
 

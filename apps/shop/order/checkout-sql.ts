@@ -53,45 +53,22 @@ with moved as (
 insert into order_status_history (order_id, status, stage, reason)
 select id, status, stage, reason from moved`;
 
-/** Some orders that no saga has taken up for a while ($1). */
-export const listUnbegun = `
-/* order:order.unbegun */
-select id, saga_id from orders
-where status = 'PENDING' and mode = 'orchestration'
-  and created_at < clock_timestamp() - make_interval(secs => $1::float8 / 1000)
-order by created_at limit $2`;
-
-/** Follows the order, and gives the next step its time ($4) from now on. */
-export const progressSaga = `
-/* order:saga.progress */
-update order_sagas set state = $2, waiting_for = $3,
-  deadline_at = case when $3::text is null then null
-    else clock_timestamp() + make_interval(secs => $4::float8 / 1000) end,
-  overdue_at = null, updated_at = clock_timestamp()
-where saga_id = $1 and state in ('RUNNING', 'COMPENSATING')`;
-
-/** Marks some sagas that wait too long; each is found once, by one instance, until it moves again. */
-export const markOverdue = `
-/* order:saga.mark-overdue */
-update order_sagas set overdue_at = clock_timestamp()
-where saga_id in (
-  select saga_id from order_sagas
-  where state in ('RUNNING', 'COMPENSATING') and overdue_at is null
-    and deadline_at < clock_timestamp()
-  order by deadline_at limit $1 for update skip locked
-)
-returning saga_id, order_id, waiting_for, state, updated_at`;
-
 /** How many wait too long, by whom they wait for. */
 export const countOverdue = `
-/* order:saga.count-overdue */
-select waiting_for, count(*)::integer as count from order_sagas
-where state in ('RUNNING', 'COMPENSATING') and overdue_at is not null group by waiting_for`;
+/* order:flow.count-overdue */
+select service as waiting_for, count(*)::integer as count from dure.flow_wait
+where overdue_at is not null group by service`;
 
-/** What the timeline tells of the saga itself. */
-export const readSaga = `
-/* order:saga.read */
-select state, waiting_for, overdue_at from order_sagas where saga_id = $1`;
+/** When a checkout waited too long, and for whom. */
+export const listOverdue = `
+/* order:flow.overdue */
+select event ->> 'service' as waiting_for, recorded_at as overdue_at from dure.saga_event
+where saga_id = $1 and type = 'overdue' order by n, at`;
+
+/** Whether the saga waits for a person now. */
+export const isParked = `
+/* order:saga.is-parked */
+select exists (select from dure.saga_parked where saga_id = $1) as is_parked`;
 
 /** The database's time, by which everything here is dated. */
 export const readClock = `

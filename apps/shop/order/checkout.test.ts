@@ -1,6 +1,7 @@
 import { createDure } from "dure";
+import { createSagaControl } from "dure/admin";
 import type { Dure, EventDefinition } from "dure";
-import { postgresStore } from "dure/postgres";
+import { postgresAdmin, postgresStore } from "dure/postgres";
 import type { PoolClient } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { waitFor } from "./testing/wait-for.ts";
@@ -102,7 +103,7 @@ describe("whatever the order of arrival, the order ends the same", () => {
       const event = { type, messageId: `${type}-${orderId}`, at: "2026-01-01T00:00:00Z", orderId };
       const heard = { ...event, details: {}, ...(reason === undefined ? {} : { reason }) };
       const onCompleted = async () => undefined;
-      const options = { deadlineMs: 60_000, logger, onCompleted };
+      const options = { logger, onCompleted };
       await dure.transaction((tx) => hear(tx, heard, options));
     }
     const arrived = arrival.map(([type]) => type).join(" ");
@@ -115,15 +116,17 @@ describe("whatever the order of arrival, the order ends the same", () => {
       arrived,
     ).toEqual([]);
     expect(statuses.indexOf(end["status"] ?? ""), arrived).toBe(statuses.length - 1);
-    const { rows } = await world.database.pool.query(
-      "select state, waiting_for from order_sagas where order_id = $1",
-      [orderId],
-    );
-    const state = end["status"] === "COMPLETED" ? "COMPLETED" : "COMPENSATED";
-    expect(rows, arrived).toEqual([{ state, waiting_for: null }]);
     return orderId;
   }
 });
+
+const sagaStatusOf = async (sagaId: string): Promise<string | undefined> => {
+  const { rows } = await world.database.pool.query<{ status: string }>(
+    "select status from dure.saga_instance where saga_id = $1 and business_key is not null",
+    [sagaId],
+  );
+  return rows[0]?.status;
+};
 
 describe("over the bus", () => {
   const publish = <Input, Output>(definition: EventDefinition<Input, Output>, data: Input) =>
@@ -145,6 +148,8 @@ describe("over the bus", () => {
     await waitFor(async () => (await status()) === "COMPLETED", { what: "COMPLETED" });
     const last = `order.completed ${ids.orderId}`;
     await waitFor(() => world.heard.includes(last), { what: last });
+    const ended = async () => (await sagaStatusOf(ids.sagaId)) === "COMPLETED";
+    await waitFor(ended, { what: "its saga instance to be COMPLETED" });
   });
 
   test("a refused delivery is undone; what comes afterwards changes nothing", async () => {
@@ -173,6 +178,9 @@ describe("over the bus", () => {
     };
     await waitFor(seen, { what: "all events" });
     expect(await world.read(ids.orderId)).toEqual(before);
+    const undone = async () => (await sagaStatusOf(ids.sagaId)) === "COMPENSATED";
+    await waitFor(undone, { what: "its saga instance to be COMPENSATED" });
+    expect(await world.read(ids.orderId)).toEqual(before);
   });
 
   test("an event of an order that is not there is a dead letter", async () => {
@@ -185,21 +193,45 @@ describe("over the bus", () => {
 
 test("a checkout that waits too long is reported with the service that it waits for", async () => {
   const ids = idsOf(await world.place());
-  const overdue = async () => (await world.call("/metrics")).text;
-  const saga = async () => {
-    const { rows } = await world.database.pool.query<{ waiting_for: string; late: boolean }>(
-      "select waiting_for, overdue_at is not null as late from order_sagas where order_id = $1",
-      [ids.orderId],
+  const lateFor = async () => {
+    const { rows } = await world.database.pool.query<{ service: string }>(
+      "select service from dure.flow_wait where saga_id = $1 and overdue_at is not null",
+      [ids.sagaId],
     );
-    return rows[0];
+    return rows[0]?.service;
   };
-  await waitFor(async () => (await saga())?.late, { what: "the watch" });
-  expect(await overdue()).toMatch(/shop_checkouts_overdue\{.*waiting_for="payment".*\} [1-9]/);
+  await waitFor(async () => (await lateFor()) === "payment", { what: "the watch" });
+  const { text } = await world.call("/metrics");
+  expect(text).toMatch(/shop_checkouts_overdue\{.*waiting_for="payment".*\} [1-9]/);
   const timeline = await world.call(`/orders/${ids.orderId}/timeline`);
   expect(timeline.text).toContain("waits too long for payment");
   await world.others.transaction(async (tx) =>
     tx.emit(events.StockReserved, { ...ids, userId: "ada" }),
   );
-  await waitFor(async () => (await saga())?.waiting_for === "delivery", { what: "progress" });
-  await waitFor(async () => (await saga())?.late, { what: "the watch again" });
+  await waitFor(async () => (await lateFor()) === "delivery", { what: "the watch again" });
+});
+
+test("one that an operator ends by hand ends the order, and what comes afterwards changes nothing", async () => {
+  const ids = idsOf(await world.place());
+  await waitFor(async () => (await sagaStatusOf(ids.sagaId)) !== undefined, {
+    what: "the saga instance",
+  });
+  const admin = createSagaControl({
+    store: postgresAdmin({ pool: world.database.pool }).sagas,
+    plans: new Map(),
+    onCommand: () => undefined,
+  });
+  const by = { actor: "olga", reason: "the card was never charged", as: "COMPENSATED" } as const;
+  expect(await admin.resolve(ids.sagaId, by)).toBe(true);
+  const canceled = async () => (await world.read(ids.orderId)).status === "CANCELED";
+  await waitFor(canceled, { what: "the order to be CANCELED" });
+  const before = await world.read(ids.orderId);
+  expect(before.reason).toBe("CANCELED_BY_USER");
+  await world.others.transaction(async (tx) =>
+    tx.emit(events.StockReserved, { ...ids, userId: "ada" }),
+  );
+  const heard = async () =>
+    (await world.call(`/orders/${ids.orderId}/timeline`)).text.includes("heard stock.reserved");
+  await waitFor(heard, { what: "the late event" });
+  expect(await world.read(ids.orderId)).toEqual(before);
 });

@@ -22,7 +22,6 @@ export interface HeardEvent {
 
 /** What following a checkout needs. */
 export interface CheckoutOptions {
-  readonly deadlineMs: number;
   readonly logger: Logger;
   /** In the transaction that completes an order: somebody may have wanted it canceled meanwhile. */
   readonly onCompleted: (tx: OrderTransaction, order: LockedOrder) => Promise<void>;
@@ -57,7 +56,6 @@ export async function hear(tx: Tx, event: HeardEvent, options: CheckoutOptions):
   }
   const moved = await moveTo(tx, order, standing, path);
   if (moved?.status === "COMPLETED") await options.onCompleted(tx, moved);
-  await progressSaga(tx, order.saga_id, standing, options.deadlineMs);
 }
 
 type Tx = OrderTransaction;
@@ -79,25 +77,6 @@ async function moveTo(
   if (path.length === 0 && stage === order.stage && reason === order.reason) return undefined;
   return moveOrder(tx, order, { path, stage, reason });
 }
-
-async function progressSaga(
-  tx: Tx,
-  sagaId: string,
-  { status, waitingFor }: Standing,
-  deadlineMs: number,
-): Promise<void> {
-  const waits = waitingFor.length === 0 ? null : waitingFor.join(",");
-  await tx.client.query(sql.progressSaga, [sagaId, sagaStates[status], waits, deadlineMs]);
-}
-
-const sagaStates: Readonly<Record<OrderStatus, string>> = {
-  PENDING: "RUNNING",
-  PROCESSING: "RUNNING",
-  COMPLETED: "COMPLETED",
-  CANCELING: "COMPENSATING",
-  CANCELED: "COMPENSATED",
-  NEEDS_ATTENTION: "COMPENSATING",
-};
 
 interface FactRow {
   readonly type: FlowEvent;

@@ -9,6 +9,7 @@ import {
   predecessorsOf,
   stagesBefore,
   standingOf,
+  wayByHand,
   wayTo,
 } from "./domain.ts";
 import type { FlowEvent } from "./flow.ts";
@@ -63,16 +64,15 @@ describe("where a checkout stands", () => {
   const standing = (...facts: readonly (FlowEvent | readonly [FlowEvent, CancelReason])[]) =>
     standingOf(new Map(facts.map((fact) => (typeof fact === "string" ? [fact, undefined] : fact))));
 
-  test("says for which service it waits", () => {
-    expect(standing()).toMatchObject({ status: "PENDING", waitingFor: ["payment"] });
-    expect(standing("payment.completed")).toMatchObject({ waitingFor: ["inventory"] });
-    expect(standing("stock.reserved")).toMatchObject({ waitingFor: ["delivery"] });
-    expect(standing("delivery.started")).toMatchObject({ status: "COMPLETED", waitingFor: [] });
+  test("follows from the furthest that was heard", () => {
+    expect(standing()).toEqual({ status: "PENDING", stage: "ACCEPTED" });
+    expect(standing("payment.completed")).toMatchObject({ stage: "PAYMENT_CHARGED" });
+    expect(standing("stock.reserved")).toMatchObject({ status: "PROCESSING" });
+    expect(standing("delivery.started")).toMatchObject({ status: "COMPLETED" });
     expect(standing(["delivery.failed", "DELIVERY_REFUSED"])).toEqual({
       status: "CANCELING",
       stage: "STOCK_RESERVED",
       reason: "DELIVERY_REFUSED",
-      waitingFor: ["payment", "inventory"],
     });
   });
 
@@ -80,11 +80,9 @@ describe("where a checkout stands", () => {
     expect(standing(["payment.refunded", "OUT_OF_STOCK"])).toMatchObject({ status: "CANCELED" });
     expect(standing(["payment.refunded", "DELIVERY_REFUSED"])).toMatchObject({
       status: "CANCELING",
-      waitingFor: ["inventory"],
     });
     expect(standing(["stock.released", "DELIVERY_REFUSED"])).toMatchObject({
       status: "CANCELING",
-      waitingFor: ["payment"],
     });
   });
 
@@ -101,7 +99,6 @@ describe("where a checkout stands", () => {
         status: "CANCELED",
         stage: "STOCK_RESERVED",
         reason: "DELIVERY_REFUSED",
-        waitingFor: [],
       });
     }
   });
@@ -126,10 +123,22 @@ describe("an order whose saga says how it ends", () => {
   });
 
   test.each([
+    ["CANCELING", "COMPLETED", ["NEEDS_ATTENTION", "PROCESSING", "COMPLETED"]],
+    ["CANCELING", "CANCELED", ["CANCELED"]],
+    ["NEEDS_ATTENTION", "CANCELED", ["CANCELING", "CANCELED"]],
+    ["COMPLETED", "CANCELED", undefined],
+  ] as const)("or an operator: %s to %s", (from, end, path) => {
+    expect(wayByHand(from, end)).toEqual(path);
+    const steps = (path ?? []).map((to, at) => [path?.[at - 1] ?? from, to] as const);
+    expect(steps.every(([one, other]) => isLegal(one, other))).toBe(true);
+  });
+
+  test.each([
     [{ code: "OUT_OF_STOCK", step: "reserve-stock" }, "OUT_OF_STOCK"],
     [{ code: "CANCELED_BY_USER" }, "CANCELED_BY_USER"],
     // By an operator, who gives no reason of the shop.
     [{ code: "CANCELED" }, "CANCELED_BY_USER"],
+    [{ code: "RESOLVED" }, "CANCELED_BY_USER"],
     // The deadline.
     [{ code: "TIMED_OUT" }, "TIMED_OUT"],
     // The last answer that did not come.

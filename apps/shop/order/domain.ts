@@ -7,8 +7,8 @@ import type {
   OrderStatus,
 } from "../contracts/http/orders.ts";
 import { cancelReasons } from "../contracts/events.ts";
-import { checkoutFlow, flowStages } from "./flow.ts";
-import type { FlowEvent, FlowFacts, FlowService } from "./flow.ts";
+import { flowRules, flowStages } from "./flow.ts";
+import type { FlowEvent, FlowFacts } from "./flow.ts";
 
 /** The amount of an order, or undefined when JSON could not carry it exactly. */
 export function amountOf(items: readonly OrderItem[]): number | undefined {
@@ -75,6 +75,19 @@ export function wayTo(
   return isLegal(from, before) ? [before, end] : undefined;
 }
 
+/**
+ * As {@link wayTo}, when an operator has said how it ends: one that was on its way back may have been completed
+ * by hand, and a completed one that was to be canceled may stay as it is.
+ */
+export function wayByHand(
+  from: OrderStatus,
+  end: "COMPLETED" | "CANCELED",
+): readonly OrderStatus[] | undefined {
+  const way = wayTo(from, end);
+  if (way !== undefined || isFinal(from)) return way;
+  return ["NEEDS_ATTENTION", ...(wayTo("NEEDS_ATTENTION", end) ?? [])];
+}
+
 const forward: readonly OrderStatus[] = ["PENDING", "PROCESSING", "COMPLETED"];
 
 const orchestratedStages: readonly OrderStage[] = [
@@ -92,7 +105,8 @@ export function cancelReasonOf({ code, step }: SagaReason): CancelReason {
   // Of a step it says that no answer came.
   if (word !== undefined && (word !== "TIMED_OUT" || step === undefined)) return word;
   if (step?.endsWith("-payment") === true) return "PROVIDER_UNAVAILABLE";
-  return code === "CANCELED" ? "CANCELED_BY_USER" : "TIMED_OUT";
+  // An operator, who gives no reason of the shop.
+  return code === "CANCELED" || code === "RESOLVED" ? "CANCELED_BY_USER" : "TIMED_OUT";
 }
 
 /** The stages before this one, for the guard of an orchestrated checkout. */
@@ -102,7 +116,7 @@ export function stagesBefore(stage: OrderStage): readonly OrderStage[] {
 
 /** The stage that is further in the mode's order: stages only go forward. */
 export function furtherStage(mode: CheckoutMode, one: OrderStage, other: OrderStage): OrderStage {
-  const order = mode === "choreography" ? flowStages.map(({ stage }) => stage) : orchestratedStages;
+  const order = mode === "choreography" ? flowStages : orchestratedStages;
   return order.indexOf(other) > order.indexOf(one) ? other : one;
 }
 
@@ -111,35 +125,27 @@ export interface Standing {
   readonly status: OrderStatus;
   readonly stage: OrderStage;
   readonly reason?: CancelReason;
-  /** Whose turn it is; empty at the end. */
-  readonly waitingFor: readonly FlowService[];
 }
 
 /** Where a choreographed checkout stands. The facts decide, not the order in which they came. */
 export function standingOf(facts: FlowFacts): Standing {
   const events = [...facts.keys()];
   const stage = events
-    .map((event) => checkoutFlow[event].reached)
+    .map((event) => flowRules[event].reached)
     .reduce((one, other) => furtherStage("choreography", one, other), "ACCEPTED" as OrderStage);
-  const leadsTo = new Set(events.map((event) => checkoutFlow[event].leadsTo));
-  if (leadsTo.has("COMPLETED")) return { status: "COMPLETED", stage, waitingFor: [] };
+  const leadsTo = new Set(events.map((event) => flowRules[event].leadsTo));
+  if (leadsTo.has("COMPLETED")) return { status: "COMPLETED", stage };
   if (leadsTo.has("CANCELING")) return undoing(facts, stage);
-  const next = flowStages.find((each) => each.stage === stage)?.next;
-  return {
-    status: events.length === 0 ? "PENDING" : "PROCESSING",
-    stage,
-    waitingFor: next === undefined ? [] : [next],
-  };
+  return { status: events.length === 0 ? "PENDING" : "PROCESSING", stage };
 }
 
 function undoing(facts: FlowFacts, stage: OrderStage): Standing {
-  const missing = owed(facts).filter((event) => !facts.has(event));
+  const isUndone = owed(facts).every((event) => facts.has(event));
   const reason = [...facts.values()].find((each) => each !== undefined);
   return {
-    status: missing.length === 0 ? "CANCELED" : "CANCELING",
+    status: isUndone ? "CANCELED" : "CANCELING",
     stage,
     ...(reason === undefined ? {} : { reason }),
-    waitingFor: missing.map((event) => checkoutFlow[event].from),
   };
 }
 

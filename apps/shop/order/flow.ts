@@ -1,8 +1,5 @@
 import type { CancelReason, OrderStage, OrderStatus } from "../contracts/http/orders.ts";
 
-/** The services that a choreographed checkout may have to wait for. */
-export type FlowService = "payment" | "inventory" | "delivery";
-
 /** The events of other services that move a choreographed checkout. */
 export type FlowEvent =
   | "payment.completed"
@@ -16,8 +13,6 @@ export type FlowEvent =
 
 /** What one event says about a checkout, whatever else has arrived. */
 export interface FlowRule {
-  /** Who sends it. */
-  readonly from: FlowService;
   /** How far the checkout must have come for it to be sent at all. */
   readonly reached: OrderStage;
   /** On the way to completion, completed, or on the way back. */
@@ -25,30 +20,29 @@ export interface FlowRule {
 }
 
 /**
- * The choreographed checkout as data. Each event implies those before it, because topics are not
- * ordered among themselves: `stock.reserved` may come before the `payment.completed` that caused it.
+ * What each event says of the order. Each implies those before it, because topics are not ordered among
+ * themselves: `stock.reserved` may come before the `payment.completed` that caused it.
  */
-export const checkoutFlow: Readonly<Record<FlowEvent, FlowRule>> = {
-  "payment.completed": { from: "payment", reached: "PAYMENT_CHARGED", leadsTo: "PROCESSING" },
-  "stock.reserved": { from: "inventory", reached: "STOCK_RESERVED", leadsTo: "PROCESSING" },
-  "delivery.started": { from: "delivery", reached: "DELIVERY_STARTED", leadsTo: "COMPLETED" },
-  "payment.failed": { from: "payment", reached: "ACCEPTED", leadsTo: "CANCELING" },
+export const flowRules: Readonly<Record<FlowEvent, FlowRule>> = {
+  "payment.completed": { reached: "PAYMENT_CHARGED", leadsTo: "PROCESSING" },
+  "stock.reserved": { reached: "STOCK_RESERVED", leadsTo: "PROCESSING" },
+  "delivery.started": { reached: "DELIVERY_STARTED", leadsTo: "COMPLETED" },
+  "payment.failed": { reached: "ACCEPTED", leadsTo: "CANCELING" },
   "stock.reservation-failed": {
-    from: "inventory",
     reached: "PAYMENT_CHARGED",
     leadsTo: "CANCELING",
   },
-  "delivery.failed": { from: "delivery", reached: "STOCK_RESERVED", leadsTo: "CANCELING" },
-  "payment.refunded": { from: "payment", reached: "PAYMENT_CHARGED", leadsTo: "CANCELING" },
-  "stock.released": { from: "inventory", reached: "STOCK_RESERVED", leadsTo: "CANCELING" },
+  "delivery.failed": { reached: "STOCK_RESERVED", leadsTo: "CANCELING" },
+  "payment.refunded": { reached: "PAYMENT_CHARGED", leadsTo: "CANCELING" },
+  "stock.released": { reached: "STOCK_RESERVED", leadsTo: "CANCELING" },
 };
 
-/** The stages of a choreographed checkout in their order, each with the service whose turn is next. */
-export const flowStages: readonly { readonly stage: OrderStage; readonly next?: FlowService }[] = [
-  { stage: "ACCEPTED", next: "payment" },
-  { stage: "PAYMENT_CHARGED", next: "inventory" },
-  { stage: "STOCK_RESERVED", next: "delivery" },
-  { stage: "DELIVERY_STARTED" },
+/** The stages of a choreographed checkout in their order. */
+export const flowStages: readonly OrderStage[] = [
+  "ACCEPTED",
+  "PAYMENT_CHARGED",
+  "STOCK_RESERVED",
+  "DELIVERY_STARTED",
 ];
 
 /** What has been heard of one checkout: each event once, with its reason where it carries one. */

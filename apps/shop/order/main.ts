@@ -9,20 +9,20 @@ import { exposePeerMetrics } from "../chassis/peer-metrics.ts";
 import { startService } from "../chassis/start-service.ts";
 import { shopEvents } from "../contracts/events.ts";
 import { registerCancelRoute } from "./cancel-route.ts";
-import { exposeOverdue, watchDeadlines } from "./deadline-watch.ts";
+import { choreographedCheckout } from "./checkout-flow.ts";
 import { registerHandlers } from "./handlers.ts";
 import { createOrderSagas } from "./order-sagas.ts";
-import { registerParkedHandler } from "./parked.ts";
+import { exposeOverdue } from "./overdue-checkouts.ts";
 import { connectPeers } from "./peers.ts";
 import { registerReportRoutes } from "./report-routes.ts";
 import { registerReturnRoutes } from "./return-routes.ts";
 import { registerOrderRoutes } from "./routes.ts";
+import { registerSagaAlerts } from "./saga-alerts.ts";
 import { createParticipantCaller } from "./step-calls.ts";
-import { cancelUnbegun } from "./unbegun-orders.ts";
 
 /** How patient the service is. */
 export interface OrderTiming {
-  /** How long a checkout may go without progress before it is reported. @defaultValue 60000 */
+  /** How long one service may take in a choreographed checkout before that is reported. @defaultValue 60000 */
   readonly deadlineMs?: number;
   /** How often that is looked for. @defaultValue 5000 */
   readonly watchEveryMs?: number;
@@ -49,12 +49,18 @@ export function startOrder(
       config,
       pool,
       contracts: shopEvents,
-      sagas: { definitions: sagas.definitions, concurrency: sagasMax },
+      sagas: {
+        definitions: sagas.definitions,
+        flows: [choreographedCheckout(deadlineMs)],
+        flowWatchMs: watchEveryMs,
+        concurrency: sagasMax,
+      },
       logger,
       resources,
     });
-    registerHandlers(dure, { deadlineMs, logger, onCompleted: sagas.undoIfCanceled });
-    registerParkedHandler(dure, logger);
+    const following = { logger, onCompleted: sagas.undoIfCanceled };
+    registerHandlers(dure, following);
+    registerSagaAlerts(dure, following);
 
     const server = await createHttpServer({
       service: name,
@@ -70,22 +76,12 @@ export function startOrder(
     exposeOverdue(pool, server.metrics);
     const stopping = new AbortController();
     server.app.addHook("preClose", async () => stopping.abort());
-    registerOrderRoutes(server.app, pool, { dure, sagas, deadlineMs });
-    registerCancelRoute(server.app, { pool, dure, sagas });
+    registerOrderRoutes(server.app, pool, { dure, sagas });
+    registerCancelRoute(server.app, { dure, sagas });
     registerReturnRoutes(server.app, { pool, dure, sagas });
     registerReportRoutes(server.app, { pool, peers, stopping: stopping.signal });
 
     await dure.start();
-    const watching = new AbortController();
-    const timing = { pool, logger, everyMs: watchEveryMs };
-    const watch = Promise.all([
-      watchDeadlines(timing, watching.signal),
-      cancelUnbegun({ ...timing, dure }, watching.signal),
-    ]);
-    resources.defer(async () => {
-      watching.abort();
-      await watch;
-    });
     return server;
   });
 }

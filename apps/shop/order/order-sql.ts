@@ -20,12 +20,6 @@ export const insertHistory = `
 /* order:history.insert */
 insert into order_status_history (order_id, status, stage, reason) values ($1, $2, $3, $4)`;
 
-/** Begins to follow a choreographed checkout; $3 is how long one step may take. */
-export const insertSaga = `
-/* order:saga.insert */
-insert into order_sagas (saga_id, order_id, waiting_for, deadline_at)
-values ($1, $2, 'payment', clock_timestamp() + make_interval(secs => $3::float8 / 1000))`;
-
 const orderColumns = `id, number, user_id, amount, currency, mode, status, stage, reason, saga_id,
   line_count, created_at, updated_at`;
 

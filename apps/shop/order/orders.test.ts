@@ -23,7 +23,6 @@ async function rowCounts(): Promise<unknown> {
     `select (select count(*)::int from orders) as orders,
        (select count(*)::int from order_items) as items,
        (select count(*)::int from order_status_history) as history,
-       (select count(*)::int from order_sagas) as sagas,
        (select count(*)::int from dure.outbox_message) as messages`,
   );
   return rows[0];

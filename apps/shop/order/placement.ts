@@ -24,8 +24,6 @@ export interface PlaceRequest {
 export interface PlacementOptions {
   readonly dure: ServiceDure;
   readonly sagas: OrderSagas;
-  /** How long one step of a choreographed checkout may take before the watch reports it. */
-  readonly deadlineMs: number;
 }
 
 /**
@@ -106,13 +104,10 @@ async function beginCheckout(
   tx: Tx,
   order: AcceptedOrder,
   request: PlaceRequest,
-  { sagas, deadlineMs }: PlacementOptions,
+  { sagas }: PlacementOptions,
 ): Promise<void> {
   const { orderId, sagaId, amount, mode } = order;
-  if (mode === "choreography") {
-    await tx.client.query(sql.insertSaga, [sagaId, orderId, deadlineMs]);
-    return emitCreated(tx, order, request);
-  }
+  if (mode === "choreography") return emitCreated(tx, order, request);
   const { userId, body, traceparent } = request;
   const { token = tokenDefault, flow = "two-phase" } = body.payment ?? {};
   const input = { orderId, userId, amount, token };

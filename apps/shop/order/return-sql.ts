@@ -56,9 +56,22 @@ export const completeReturn = `
 update returns set status = 'COMPLETED', updated_at = clock_timestamp()
 where id = $1 and status in ('PENDING', 'NEEDS_ATTENTION')`;
 
-/** The saga of a return is parked. */
+/** The saga of a return is parked, if it still is. */
 export const parkReturn = `
 /* order:return.park */
+update returns set status = 'NEEDS_ATTENTION', updated_at = clock_timestamp()
+where saga_id = $1 and status = 'PENDING'
+  and exists (select from dure.saga_parked as p where p.saga_id = $1)`;
+
+/** An operator says that the goods are back, and so is the money. */
+export const closeReturn = `
+/* order:return.close */
+update returns set status = 'COMPLETED', updated_at = clock_timestamp()
+where saga_id = $1 and status in ('PENDING', 'NEEDS_ATTENTION')`;
+
+/** The saga of a return has ended without it. */
+export const strandReturn = `
+/* order:return.strand */
 update returns set status = 'NEEDS_ATTENTION', updated_at = clock_timestamp()
 where saga_id = $1 and status = 'PENDING'`;
 
@@ -101,6 +114,11 @@ export const startCancellation = `
 /* order:cancel.start */
 update order_cancellations set saga_id = $2, updated_at = clock_timestamp()
 where order_id = $1 and saga_id is null returning order_id`;
+
+/** The order stays as it is: the wish is gone, and may come again. */
+export const dropCancellation = `
+/* order:cancel.drop */
+delete from order_cancellations where saga_id = $1`;
 
 /** Who wanted the order canceled, for its timeline. */
 export const readCancellation = `

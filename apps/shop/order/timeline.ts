@@ -13,9 +13,9 @@ import { ownUndoing } from "./timeline-undoing.ts";
 
 /** What happened to an order as the order service saw it. */
 export async function ownTimeline(pool: Pool, order: OrderView): Promise<readonly TimelineEntry[]> {
-  const [heard, sagas, undone] = await Promise.all([
+  const [heard, overdue, undone] = await Promise.all([
     pool.query<HeardRow>(sql.listEvents, [order.sagaId]),
-    pool.query<SagaRow>(sql.readSaga, [order.sagaId]),
+    pool.query<OverdueRow>(sql.listOverdue, [order.sagaId]),
     ownUndoing(pool, order.orderId),
   ]);
   return [
@@ -23,7 +23,7 @@ export async function ownTimeline(pool: Pool, order: OrderView): Promise<readonl
     ...historyOf(order),
     ...stepsOf(order),
     ...heard.rows.map(heardOf),
-    ...overdueOf(sagas.rows),
+    ...overdue.rows.map(overdueOf),
     ...undone,
   ];
 }
@@ -157,20 +157,14 @@ function heardOf(row: HeardRow): TimelineEntry {
   };
 }
 
-function overdueOf(rows: readonly SagaRow[]): readonly TimelineEntry[] {
-  return rows.flatMap(({ overdue_at: overdueAt, waiting_for: waitingFor }) =>
-    overdueAt === null || waitingFor === null
-      ? []
-      : [
-          {
-            at: overdueAt.toISOString(),
-            service,
-            kind: "event" as const,
-            what: `waits too long for ${waitingFor}`,
-            details: { waitingFor },
-          },
-        ],
-  );
+function overdueOf({ overdue_at: overdueAt, waiting_for: waitingFor }: OverdueRow): TimelineEntry {
+  return {
+    at: overdueAt.toISOString(),
+    service,
+    kind: "event",
+    what: `waits too long for ${waitingFor}`,
+    details: { waitingFor },
+  };
 }
 
 interface HeardRow {
@@ -181,7 +175,7 @@ interface HeardRow {
   readonly created_at: Date;
 }
 
-interface SagaRow {
-  readonly waiting_for: string | null;
-  readonly overdue_at: Date | null;
+interface OverdueRow {
+  readonly waiting_for: string;
+  readonly overdue_at: Date;
 }

@@ -1,4 +1,5 @@
 import { rm } from "node:fs/promises";
+import { clearBroker } from "./broker-option.ts";
 import { dataFolder, demoSecret, prepareDataFolder } from "./data-folder.ts";
 import { connectDatabases, startEmbeddedDatabases } from "./databases.ts";
 import type { Databases } from "./databases.ts";
@@ -34,6 +35,7 @@ export async function startDistributedShop(
   await assertPortsAreFree("127.0.0.1", servicePorts(basePort));
   await assertPortsAreFree(host, [basePort]);
   await prepareDataFolder(folder, options);
+  if (options.fresh) await clearBroker(options.broker);
   const databases = await openDatabases(options);
   const processes: SupervisedProcess[] = [];
   const stop = async (): Promise<void> => {

@@ -1,4 +1,5 @@
 import type { AuthConfig } from "../chassis/auth-config.ts";
+import type { BrokerConfig } from "../chassis/broker-config.ts";
 import { portOffsets } from "../chassis/config.ts";
 import type { ServiceConfig, ServiceName } from "../chassis/config.ts";
 import type { Databases } from "./databases.ts";
@@ -9,8 +10,7 @@ export interface ShopLayout {
   /** Where the gateway listens. The services behind it are on loopback, whatever this says. */
   readonly host: string;
   readonly databases: Databases;
-  /** Kafka carries the events; without it the event log does. */
-  readonly kafkaBrokers?: readonly string[] | undefined;
+  readonly broker?: BrokerConfig | undefined;
   readonly secret: string;
   readonly rateLimit: boolean;
   readonly logLevel: string;
@@ -27,7 +27,7 @@ export function serviceConfig(layout: ShopLayout, name: ServiceName): ServiceCon
     port: layout.basePort + portOffsets[name],
     databaseUrl: layout.databases.urls[name],
     busUrl: layout.databases.urls.bus,
-    kafkaBrokers: layout.kafkaBrokers,
+    broker: layout.broker,
     peers: peerUrls(layout.basePort, layout.host),
     auth: demoAuth(layout.secret),
     demo: true,

@@ -44,12 +44,12 @@ test("npm run shop is the embedded shop unless --distributed is there", () => {
 test("--broker kafka is one flag, with the addresses of Kafka if it is elsewhere", () => {
   const brokersOf = (line: string): unknown => readShopCommand(line.split(" "));
   expect(brokersOf("--distributed --broker kafka")).toMatchObject({
-    shop: { kafkaBrokers: ["127.0.0.1:9092"] },
+    shop: { broker: { kind: "kafka", brokers: ["127.0.0.1:9092"] } },
   });
   expect(brokersOf("--distributed --broker kafka --kafka-brokers a:1,b:2")).toMatchObject({
-    shop: { kafkaBrokers: ["a:1", "b:2"] },
+    shop: { broker: { kind: "kafka", brokers: ["a:1", "b:2"] } },
   });
-  expect(brokersOf("--distributed")).toMatchObject({ shop: { kafkaBrokers: undefined } });
+  expect(brokersOf("--distributed")).toMatchObject({ shop: { broker: undefined } });
 });
 
 describe("what makes no sense is refused with a reason", () => {
@@ -66,9 +66,10 @@ describe("what makes no sense is refused with a reason", () => {
     ["--broker postgres", /--broker needs --distributed/],
     ["--instances payment=2", /--instances needs --distributed/],
     ["--distributed --broker carrier-pigeon", /--broker must be one of/],
-    ["--distributed --kafka-brokers a:1", /--kafka-brokers needs --broker kafka/],
+    ["--distributed --kafka-brokers a:1", /--kafka-brokers is not for --broker postgres/],
     ["--broker kafka --kafka-brokers a:1", /--broker needs --distributed/],
-    ["--distributed --broker redis", /comes with its own issue/],
+    ["--redis-url redis://x", /--redis-url needs --distributed/],
+    ["--distributed --redis-url redis://x", /--redis-url is not for --broker postgres/],
     ["--distributed --instances payment", /must be a whole number/],
     ["--distributed --instances payment=0", /must be a whole number/],
     ["--distributed --instances payments=2", /'payments=2' is not like payment=2/],

@@ -1,11 +1,13 @@
 import { resolve } from "node:path";
+import type { BrokerConfig } from "../chassis/broker-config.ts";
 import type { ServiceName } from "../chassis/config.ts";
+import { brokerFrom, brokerNames, brokerOptions, brokerUsage } from "./broker-option.ts";
 import { callersPath, oneOf, readCommandLine, textOf, wholeNumber } from "./command-line.ts";
 import type { OptionValues, OptionsConfig } from "./command-line.ts";
 import type { ShopOptions } from "./embedded-shop.ts";
 import { basePortMax } from "./ports.ts";
 import { serviceNames } from "./services.ts";
-import { SetupError, UsageError } from "./setup-error.ts";
+import { UsageError } from "./setup-error.ts";
 
 /** What a command line asks for. */
 export type ShopCommand =
@@ -17,8 +19,8 @@ export type ShopCommand =
 export interface DistributedOptions extends ShopOptions {
   /** A server of somebody else's; ours if there is none. */
   readonly postgresUrl: string | undefined;
-  /** Where Kafka is, if it carries the events; else the event log does. */
-  readonly kafkaBrokers: readonly string[] | undefined;
+  /** Undefined: the event log in PostgreSQL. */
+  readonly broker: BrokerConfig | undefined;
   /** How many processes each service has. */
   readonly instances: Readonly<Record<ServiceName, number>>;
 }
@@ -33,14 +35,10 @@ export const startUsage: string = `Options of npm start -- …
   --log-level warn     silent, error, warn, info, debug or trace; logs go to standard error
   --help`;
 
-/** What `npm run kafka` starts. */
-const kafkaBrokersDefault = "127.0.0.1:9092";
-
 /** What `npm run shop` understands. */
 export const shopUsage: string = `${startUsage.replace("npm start", "npm run shop")}
   --distributed        each service a process of its own
-  --broker postgres    what carries the events between them: postgres or kafka
-  --kafka-brokers LIST Kafka's addresses (default: ${kafkaBrokersDefault})
+${brokerUsage}
   --postgres-url URL   a PostgreSQL server to use instead of an embedded one
   --instances LIST     more processes of a service: payment=2,order=2`;
 
@@ -58,13 +56,12 @@ const shopOptions = {
   ...startOptions,
   distributed: { type: "boolean" },
   broker: { type: "string" },
-  "kafka-brokers": { type: "string" },
+  ...brokerOptions,
   "postgres-url": { type: "string" },
   instances: { type: "string" },
 } as const satisfies OptionsConfig;
 
 const logLevels = ["silent", "error", "warn", "info", "debug", "trace"] as const;
-const brokers = ["postgres", "kafka", "redis"] as const;
 const instancesMax = 8;
 
 /** Reads the command line of `npm start`. */
@@ -78,27 +75,17 @@ export function readShopCommand(args: readonly string[]): ShopCommand {
   const { values } = readCommandLine(args, shopOptions);
   if (values["help"] === true) return { kind: "help" };
   const shop = shopFrom(values);
-  const broker = oneOf("broker", values["broker"], brokers);
+  const brokerName = oneOf("broker", values["broker"], brokerNames) ?? "postgres";
   const postgresUrl = textOf("postgres-url", values["postgres-url"]);
   const instances = readInstances(values["instances"]);
   if (values["distributed"] !== true) {
-    for (const name of ["broker", "kafka-brokers", "postgres-url", "instances"]) {
+    for (const name of ["broker", ...Object.keys(brokerOptions), "postgres-url", "instances"]) {
       if (values[name] !== undefined) throw new UsageError(`--${name} needs --distributed`);
     }
     return { kind: "embedded", shop };
   }
-  if (broker === "redis") {
-    throw new SetupError(
-      `--broker ${broker} comes with its own issue; --broker postgres and --broker kafka work now.`,
-    );
-  }
-  const addresses = textOf("kafka-brokers", values["kafka-brokers"]);
-  if (addresses !== undefined && broker !== "kafka") {
-    throw new UsageError("--kafka-brokers needs --broker kafka");
-  }
-  const kafkaBrokers =
-    broker === "kafka" ? (addresses ?? kafkaBrokersDefault).split(",") : undefined;
-  return { kind: "distributed", shop: { ...shop, postgresUrl, kafkaBrokers, instances } };
+  const broker = brokerFrom(brokerName, values, shop.basePort);
+  return { kind: "distributed", shop: { ...shop, postgresUrl, broker, instances } };
 }
 
 function shopFrom(values: OptionValues): ShopOptions {

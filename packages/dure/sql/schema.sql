@@ -67,6 +67,23 @@ create table inbox_message (
   is_tombstone boolean not null default false
 );
 
+create table lock_guard (
+  resource text not null,
+  token bigint not null,
+  holder text not null,
+  written_at timestamp with time zone not null
+);
+
+create table lock_lease (
+  key text not null,
+  holder text,
+  token bigint not null,
+  label text,
+  acquired_at timestamp with time zone,
+  expires_at timestamp with time zone not null default clock_timestamp(),
+  wanted_until timestamp with time zone
+);
+
 create table log_message (
   "position" bigint not null,
   appended_at timestamp with time zone not null,
@@ -312,6 +329,16 @@ alter table inbox_attempt add constraint inbox_attempt_pkey PRIMARY KEY (consume
 
 alter table inbox_message add constraint inbox_message_pkey PRIMARY KEY (consumer, message_id);
 
+alter table lock_guard add constraint lock_guard_pkey PRIMARY KEY (resource);
+
+alter table lock_guard add constraint lock_guard_resource_check CHECK (((length(resource) >= 1) AND (length(resource) <= 600)));
+
+alter table lock_lease add constraint lock_lease_check CHECK (((holder IS NULL) OR (acquired_at IS NOT NULL)));
+
+alter table lock_lease add constraint lock_lease_key_check CHECK (((length(key) >= 1) AND (length(key) <= 500)));
+
+alter table lock_lease add constraint lock_lease_pkey PRIMARY KEY (key);
+
 alter table log_offset add constraint log_offset_pkey PRIMARY KEY (consumer, topic, partition, "position");
 
 alter table log_producer add constraint log_producer_pkey PRIMARY KEY (source, shard);
@@ -350,7 +377,7 @@ alter table parked_message add constraint parked_message_state_check CHECK ((sta
 
 alter table participant_action add constraint participant_action_pkey PRIMARY KEY (forward_key);
 
-alter table participant_action add constraint participant_action_state_check CHECK ((state = ANY (ARRAY['done'::text, 'compensated'::text])));
+alter table participant_action add constraint participant_action_state_check CHECK ((state = ANY (ARRAY['done'::text, 'compensated'::text, 'refused'::text])));
 
 alter table partition_archive add constraint partition_archive_pkey PRIMARY KEY (name);
 
@@ -421,6 +448,10 @@ CREATE UNIQUE INDEX inbox_message_pkey ON dure.inbox_message USING btree (consum
 
 CREATE INDEX inbox_message_received ON dure.inbox_message USING btree (received_at);
 comment on index inbox_message_received is 'dure:maintenance.prune-inbox: the records that are old enough to go';
+
+CREATE UNIQUE INDEX lock_guard_pkey ON dure.lock_guard USING btree (resource);
+
+CREATE UNIQUE INDEX lock_lease_pkey ON dure.lock_lease USING btree (key);
 
 CREATE INDEX log_message_position ON ONLY dure.log_message USING btree (topic, partition, "position");
 comment on index log_message_position is 'dure:log.read: messages of a topic and partition from a position on';
@@ -496,6 +527,9 @@ CREATE UNIQUE INDEX saga_process_pkey ON dure.saga_process USING btree (process)
 
 CREATE UNIQUE INDEX saga_signal_pkey ON dure.saga_signal USING btree (signal_id);
 
+CREATE INDEX saga_signal_resolve ON dure.saga_signal USING btree (signal_id) WHERE (dedup_key = ANY (ARRAY['command/resolve/COMPLETED'::text, 'command/resolve/COMPENSATED'::text]));
+comment on index saga_signal_resolve is 'flow_resolve: the flows that an operator ends; a parked saga''s resolve has its entry in the key';
+
 CREATE UNIQUE INDEX saga_signal_saga_id_dedup_key_key ON dure.saga_signal USING btree (saga_id, dedup_key);
 comment on index saga_signal_saga_id_dedup_key_key is 'saga_signal_send, dure:saga.read-signals: the signals of one saga';
 
@@ -516,6 +550,8 @@ CREATE UNIQUE INDEX semaphore_place_member_key_key ON dure.semaphore_place USING
 CREATE UNIQUE INDEX semaphore_place_pkey ON dure.semaphore_place USING btree (place);
 
 create sequence audit_entry_id_seq cache 1;
+
+create sequence lock_token cache 1;
 
 create sequence log_position cache 1;
 
@@ -755,6 +791,7 @@ begin
   cross join json_to_recordset(e.waits) as x (wait text, service text, ms bigint)
   on conflict do nothing;
   delete from saga_live where saga_id = any (v_ended);
+  delete from saga_signal where saga_id = any (v_ended);
   insert into saga_live (saga_id, definition, version, process)
   select id, definition, version, flow_process()
   from json_to_recordset(p_entries::json) as e (
@@ -875,6 +912,63 @@ begin
   select id, coalesce((select max(n) from saga_journal where saga_id = id), 0) + 1, flow_process(), 0, events
   from json_to_recordset(p_entries::json) as e (id text, events json);
   perform flow_move(p_entries, v_now);
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.flow_resolve(p_limit integer)
+ RETURNS TABLE(saga_id text, definition text, version smallint, status text, actor text, why text)
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+declare
+  v_now constant timestamptz := clock_timestamp();
+  v_held text[];
+  v_ids text[];
+  v_statuses text[];
+  v_actors text[];
+  v_whys text[];
+begin
+  -- The flow's row first, as whoever hears an event of it does.
+  select array_agg(h.saga_id) into v_held from (
+    select i.saga_id from saga_signal s
+    join saga_instance i on i.saga_id = s.saga_id
+    where s.dedup_key in ('command/resolve/COMPLETED', 'command/resolve/COMPENSATED')
+    order by s.signal_id limit p_limit
+    for update of i skip locked
+  ) h;
+  -- A statement of its own, under the lock: one that has ended meanwhile has taken its signals with it.
+  select array_agg(s.saga_id), array_agg(s.body ->> 'as'), array_agg(s.body ->> 'actor'), array_agg(s.body ->> 'why')
+  into v_ids, v_statuses, v_actors, v_whys
+  from saga_signal s join saga_live l on l.saga_id = s.saga_id
+  where s.saga_id = any (v_held) and l.process = flow_process()
+    and s.dedup_key in ('command/resolve/COMPLETED', 'command/resolve/COMPENSATED');
+  if v_ids is null then
+    return;
+  end if;
+  insert into saga_journal (saga_id, n, process, batch, events)
+  select g.id, (select max(j.n) + 1 from saga_journal j where j.saga_id = g.id), flow_process(), 0,
+    json_build_array(
+      json_build_object('type', 'commanded', 'command', 'resolve', 'actor', g.actor, 'why', g.why, 'as', g.status),
+      case g.status when 'COMPLETED' then json_build_object('type', 'completed')
+      else json_build_object('type', 'compensated', 'reason', json_build_object(
+        'code', 'RESOLVED', 'error', 'an operator has marked it as resolved'
+      )) end
+    )
+  from unnest(v_ids, v_statuses, v_actors, v_whys) as g (id, status, actor, why);
+  update saga_instance i set status = g.status, ended_at = v_now
+  from unnest(v_ids, v_statuses) as g (id, status) where i.saga_id = g.id;
+  delete from flow_wait w where w.saga_id = any (v_ids);
+  delete from saga_live l where l.saga_id = any (v_ids);
+  -- After the live rows: whoever left one meanwhile has committed.
+  delete from saga_signal s where s.saga_id = any (v_ids);
+  return query
+    select i.saga_id, i.definition, i.version, i.status, g.actor, g.why
+    from unnest(v_ids, v_actors, v_whys) as g (id, actor, why)
+    join saga_instance i on i.saga_id = g.id order by i.saga_id;
 end
 $function$
 ;
@@ -1034,6 +1128,120 @@ begin
     select i.message_id from inbox_message i where i.consumer = p_consumer and i.message_id = any (p_previous)
   );
   return next;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_acquire(p_key text, p_holder text, p_label text, p_lease_ms integer, p_wait_ms integer, OUT token bigint, OUT remaining_ms bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET lock_timeout TO '1s'
+AS $function$
+declare
+  v_lease lock_lease;
+  v_now timestamptz;
+begin
+  -- Looked at without a lock first: who waits and looks again writes nothing.
+  select * into v_lease from lock_lease l where l.key = p_key;
+  v_now := clock_timestamp();
+  if v_lease.holder <> p_holder and v_lease.expires_at > v_now
+    and (p_wait_ms = 0 or v_lease.wanted_until >= v_now + p_wait_ms * interval '1 ms')
+  then
+    remaining_ms := ceil(extract(epoch from v_lease.expires_at - v_now) * 1000);
+    return;
+  end if;
+  loop
+    select * into v_lease from lock_lease l where l.key = p_key for update;
+    exit when found;
+    -- A rival may have been first: then the row is looked for again, and waited for.
+    insert into lock_lease (key, token) values (p_key, 0) on conflict do nothing;
+  end loop;
+  -- Read when the row is ours: waiting for it costs nothing of the lease, and nothing is judged by an older time.
+  v_now := clock_timestamp();
+  if v_lease.holder <> p_holder and v_lease.expires_at > v_now then
+    -- A second more than needed, so that the looks of one waiter mark the row once.
+    update lock_lease l
+    set wanted_until = greatest(l.wanted_until, v_now + (p_wait_ms + 1000) * interval '1 ms')
+    where l.key = p_key and p_wait_ms > 0;
+    remaining_ms := ceil(extract(epoch from v_lease.expires_at - v_now) * 1000);
+    return;
+  end if;
+  update lock_lease l set
+    holder = p_holder,
+    token = case when l.holder = p_holder then l.token else nextval('lock_token') end,
+    label = p_label, acquired_at = v_now, expires_at = v_now + p_lease_ms * interval '1 ms'
+  where l.key = p_key
+  returning l.token into token;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_commit(p_key text, p_holder text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  update lock_lease l set holder = null, expires_at = clock_timestamp()
+  where l.key = p_key and l.holder = p_holder and l.expires_at > clock_timestamp();
+  if not found then
+    raise exception 'the lease of lock "%" was lost before COMMIT: nothing was committed', p_key
+      using errcode = 'DU016', hint = 'Take the lock again and read again what was read under it.';
+  end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_force_release(p_key text, p_actor text, p_reason text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  update lock_lease l set holder = null, expires_at = clock_timestamp()
+  where l.key = p_key and l.holder is not null and l.expires_at > clock_timestamp();
+  if not found then
+    return false;
+  end if;
+  insert into audit_entry (actor, action, subject, reason)
+  values (p_actor, 'lock.release', 'lock/' || p_key, p_reason);
+  return true;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_guard_write(p_resource text, p_token bigint, p_holder text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  insert into lock_guard as g (resource, token, holder, written_at)
+  values (p_resource, p_token, p_holder, clock_timestamp())
+  on conflict (resource) do update
+  set token = excluded.token, holder = excluded.holder, written_at = excluded.written_at
+  where g.token < excluded.token or (g.token = excluded.token and g.holder = excluded.holder);
+  if not found then
+    raise exception 'a write of "%" under fencing token % was refused: a later holder has written', p_resource, p_token
+      using errcode = 'DU003', hint = 'The lock was lost. Take it again and read again what was read under it.';
+  end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.lock_release(p_key text, p_holder text, p_keep_ms integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+AS $function$
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  update lock_lease l set
+    holder = case when l.acquired_at + p_keep_ms * interval '1 ms' > clock_timestamp() then l.holder end,
+    expires_at = greatest(clock_timestamp(), l.acquired_at + p_keep_ms * interval '1 ms')
+  where l.key = p_key and l.holder = p_holder and l.expires_at > clock_timestamp();
+  return found;
 end
 $function$
 ;
@@ -2552,18 +2760,28 @@ begin
   if not found then
     return 'unknown';
   end if;
+  -- Nobody takes it over, or lets go of it, meanwhile.
   select * into v_live from saga_live where saga_id = p_id for no key update;
   if not found then
     return 'ended';
-  elsif v_live.process is not null then
-    return 'driven';
-  elsif v_status in ('FAILED', 'COMPENSATION_FAILED') then
+  elsif v_live.process = flow_process() then
+    return 'followed';
+  elsif v_live.process is null and v_status in ('FAILED', 'COMPENSATION_FAILED') then
     return 'parked';
   elsif v_live.deadline_at is not distinct from p_deadline then
     return 'repeated';
   end if;
-  update saga_live set deadline_at = p_deadline, wake_at = least(wake_at, p_deadline)
-  where saga_id = p_id and process is null;
+  update saga_live set deadline_at = p_deadline,
+    wake_at = case when process is null then least(wake_at, p_deadline) end
+  where saga_id = p_id;
+  -- The row says it to whoever takes the saga over, the signal to whoever has read the row before. The last one counts.
+  delete from saga_signal where saga_id = p_id and starts_with(dedup_key, 'deadline/');
+  if v_live.process is not null then
+    insert into saga_signal (saga_id, dedup_key, body) values (
+      p_id, 'deadline/' || gen_random_uuid(),
+      json_build_object('kind', 'deadline', 'at', (extract(epoch from p_deadline) * 1000)::bigint)
+    );
+  end if;
   insert into audit_entry (actor, action, subject, reason)
   values (
     p_actor, case when p_deadline is null then 'saga.cancel-deadline' else 'saga.move-deadline' end,
@@ -2712,6 +2930,20 @@ begin
   if p_signals is not null then
     delete from saga_signal where signal_id = any (p_signals);
   end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION dure.saga_record_soon(p_process integer, p_batch bigint, p_starts text, p_ids text, p_ns integer[], p_events text, p_moved text, p_statuses text, p_lives text, p_wakes bigint[], p_signals bigint[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'dure', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+begin
+  return saga_record(
+    p_process, p_batch, p_starts, p_ids, p_ns, p_events, p_moved, p_statuses, p_lives, p_wakes, p_signals
+  );
 end
 $function$
 ;

@@ -1,5 +1,6 @@
 export { createDure, Dure } from "./service/dure.ts";
-export type { DureStatus, Handler, OnOptions } from "./service/dure.ts";
+export type { DureStatus } from "./service/dure.ts";
+export type { Handler, OnOptions } from "./service/handler.ts";
 export type { DrivenSagas, DureOptions } from "./service/service-options.ts";
 export type { BacklogLimits } from "./service/backlog-watch.ts";
 export type { ServiceStore } from "./service/service-store.ts";
@@ -32,6 +33,7 @@ export {
   isDureError,
   PermanentError,
   RetryableError,
+  StepRefusedError,
 } from "./core/errors.ts";
 export type { ErrorCode } from "./core/errors.ts";
 export { backoffMs, defaultRetryPolicy } from "./core/backoff.ts";
@@ -74,9 +76,8 @@ export type {
   ParkRequest,
 } from "./core/parking.ts";
 
-export { StepRefusedError } from "./saga/attempt-execution.ts";
-export { SagaParked } from "./saga/saga-alert.ts";
-export type { SagaParkedData } from "./saga/saga-alert.ts";
+export { SagaClosed, SagaParked } from "./saga/saga-alert.ts";
+export type { SagaClosedData, SagaParkedData } from "./saga/saga-alert.ts";
 export { sagaStatuses } from "./saga/saga-event.ts";
 export type {
   ParkedStatus,

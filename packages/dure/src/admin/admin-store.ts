@@ -1,4 +1,5 @@
 import type { ParkingSide } from "../core/parking.ts";
+import type { LockAdminStore } from "../lock/lock-store.ts";
 import type { Actor, ActorWithReason } from "./actor.ts";
 import type { SagaAdminStore } from "./saga-admin-store.ts";
 import type { SemaphoreAdminStore } from "./semaphore-admin-store.ts";
@@ -150,6 +151,7 @@ export interface AdminStore {
   /** Removes the dead letters for good and lets their keys go on; leaves sagas alone. Returns how many. */
   discard(filter: DeadLetterFilter, limit: number, by: ActorWithReason): Promise<number>;
   readonly sagas: SagaAdminStore;
+  readonly locks: LockAdminStore;
   readonly semaphores: SemaphoreAdminStore;
   relayStatus(): Promise<RelayStatus>;
   /** Durable, for all relays of the outbox. Resolves to whether they were not paused before. */
@@ -159,6 +161,14 @@ export interface AdminStore {
   /** Mends the shards whose sequence was set back, of those named or of all; leaves sound ones alone. */
   rebase(
     shards: readonly number[] | undefined,
+    by: ActorWithReason,
+  ): Promise<readonly RebasedShard[]>;
+  /**
+   * Publishes what the outbox keeps of a topic (of all, when it is not named) once more, from the first event that
+   * was written at `since` or later; in order, and what waits behind it.
+   */
+  republish(
+    what: { readonly topic: string | undefined; readonly since: string },
     by: ActorWithReason,
   ): Promise<readonly RebasedShard[]>;
   resync(by: ActorWithReason): Promise<RelayResync>;

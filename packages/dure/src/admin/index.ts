@@ -1,5 +1,7 @@
 export { createDeadLetters } from "./dead-letters.ts";
 export type { DeadLetters } from "./dead-letters.ts";
+export { createLockControl } from "./lock-control.ts";
+export type { LockControl } from "./lock-control.ts";
 export { createRelayControl } from "./relay-control.ts";
 export type { DrainOptions, DrainOutcome, RelayControl } from "./relay-control.ts";
 export { createSagaControl } from "./saga-control.ts";

@@ -59,6 +59,18 @@ export interface RelayControl {
     by: ActorWithReason & { readonly shards?: readonly number[] },
   ): Promise<readonly RebasedShard[]>;
   /**
+   * Publishes again what the outbox still keeps (`retention.outboxMs`), after a broker has lost what it had taken
+   * (`BROKER_DATA_LOST`): of a topic, or of all, from the first event that was written at `since` (ISO 8601) or later. In
+   * order per key, before anything newer; with the ids as they were, so that inboxes drop what they have. Writers
+   * wait while it runs. In one transaction with the entry in the audit log: if the process dies, it is done or
+   * nothing is. Twice sends twice, which harms nothing.
+   * @returns the shards with events that are sent again
+   * @throws OUTBOX_BUSY when a writer's transaction stays open for 2 seconds: nothing was changed
+   */
+  republish(
+    by: ActorWithReason & { readonly since: string; readonly topic?: string },
+  ): Promise<readonly RebasedShard[]>;
+  /**
    * After the replication slot was lost (`WAL_SLOT_LOST`): makes it anew, lets events be written into the log alone
    * again if they were, and says how many positions nobody can account for. Where events stand in the table none
    * is lost. Written to the audit log. If the process dies between, do it again.
@@ -84,6 +96,12 @@ export function createRelayControl(store: AdminStore, clock: Clock): RelayContro
         throw invalid("shards: each must be a whole number from 0 to 63");
       }
       return store.rebase(shards, checkedReason(by, "the shards are rebased"));
+    },
+    async republish(by) {
+      const since = Date.parse(by.since);
+      if (Number.isNaN(since)) throw invalid("since: must be a time in ISO 8601");
+      const what = { topic: by.topic, since: new Date(since).toISOString() };
+      return store.republish(what, checkedReason(by, "events are published again"));
     },
     resync: async (by) => store.resync(checkedReason(by, "the slot is made anew")),
   };

@@ -54,8 +54,8 @@ export interface StoredSagaCommand {
  */
 export type StoredCommandOutcome = "taken" | "repeated" | "busy" | "moved" | "ended" | "unknown";
 
-/** What became of moving a deadline. `driven`: a process has the saga in its memory. */
-export type MovedDeadline = "moved" | "repeated" | "driven" | "parked" | "ended" | "unknown";
+/** What became of moving a deadline. `followed`: it is a flow, which has none of its own. */
+export type MovedDeadline = "moved" | "repeated" | "followed" | "parked" | "ended" | "unknown";
 
 /** What an operator may see of the sagas, and do to them, in the store's tables. */
 export interface SagaAdminStore {

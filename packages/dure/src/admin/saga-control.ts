@@ -69,7 +69,9 @@ export interface SagaControl {
    */
   compensate(sagaId: string, by: ActorWithReason): Promise<boolean>;
   /**
-   * Ends a parked saga as it stands: someone has done outside what was missing. Nothing more is run.
+   * Ends a parked saga as it stands: someone has done outside what was missing. Nothing more is run. Of a flow
+   * that goes on: it is not followed any more, by the next look of whoever follows it; its services know nothing
+   * of that. {@link SagaClosed} commits with the end.
    * @throws SAGA_NOT_FOUND, SAGA_COMMAND_REFUSED
    */
   resolve(
@@ -92,7 +94,8 @@ export interface SagaTimers {
    */
   move(sagaId: string, by: ActorWithReason & { readonly at: Date }): Promise<boolean>;
   /**
-   * Moves the saga's deadline; null takes it away. Refused while a process drives the saga.
+   * Moves the saga's deadline; null takes it away. A process that drives the saga is told, and counts with the new
+   * one from when it has taken that; once the old one has passed the saga is being undone, and nothing changes it.
    * @throws SAGA_NOT_FOUND, SAGA_COMMAND_REFUSED
    */
   moveDeadline(
@@ -166,10 +169,10 @@ function createTimers(parts: SagaControlParts): SagaTimers {
           return false;
         case "unknown":
           throw sagaNotFound(sagaId);
-        case "driven":
+        case "followed":
           throw refused(
             `move the deadline of saga ${sagaId}`,
-            "a process drives it now; try again",
+            "it is a flow, whose waits its definition says",
           );
         case "parked":
           throw refused(
@@ -200,7 +203,7 @@ async function command(
     const [saga] = await store.load([sagaId]);
     if (saga === undefined) throw sagaNotFound(sagaId);
     const { state } = stateOf(saga, plans.get(planKey(saga.definition, saga.version)));
-    const refusal = refusalOf(state, body);
+    const refusal = isFlow(saga) ? refusalOfFlow(body) : refusalOf(state, body);
     if (refusal !== undefined) throw refused(action, refusal);
     if (isAsked(state, given.command)) return false;
     const n = saga.process === undefined ? saga.journal.length : undefined;
@@ -222,6 +225,18 @@ async function command(
     }
   }
   throw refused(action, "it goes on while you look; look again");
+}
+
+/** Followed, not driven: it is no process's. */
+function isFlow({ process }: { readonly process: number | undefined }): boolean {
+  return process === flowProcess;
+}
+
+const flowProcess = 0;
+
+function refusalOfFlow({ command }: SagaCommand): string | undefined {
+  if (command === "resolve") return undefined;
+  return "it is a flow, which nobody drives: its services go on by themselves, and it can be resolved";
 }
 
 /** It is being undone already, or will be. */

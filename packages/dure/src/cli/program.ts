@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from "commander";
 import { addDeadLetterCommands } from "./dead-letter-commands.ts";
 import { describeFailure } from "./failure.ts";
 import { addGraphCommand } from "./graph-command.ts";
+import { addLockCommands } from "./lock-commands.ts";
 import { runMigrate } from "./migrate-command.ts";
 import type { MigrateCommandOptions } from "./migrate-command.ts";
 import type { DatabaseOptions } from "./database.ts";
@@ -30,7 +31,7 @@ export async function runCli(args: readonly string[], output: CliOutput): Promis
 function createProgram(output: CliOutput): Command {
   const program = new Command("dure")
     .description(
-      "Looks after the tables of dure: migrations, status, relays, sagas, semaphores, dead letters; draws and checks sagas.",
+      "Looks after the tables of dure: migrations, status, relays, sagas, locks, semaphores, dead letters; draws and checks sagas.",
     )
     .exitOverride()
     .showHelpAfterError('Try "dure --help", or --help after a command.')
@@ -49,6 +50,7 @@ function createProgram(output: CliOutput): Command {
   addRelayCommands(program, withDatabase, output);
   addDeadLetterCommands(program, withDatabase, output);
   addSagaCommands(program, withDatabase, output);
+  addLockCommands(program, withDatabase, output);
   addSemaphoreCommands(program, withDatabase, output);
   addGraphCommand(program, output);
   return program;

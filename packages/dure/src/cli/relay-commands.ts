@@ -17,9 +17,11 @@ import type { CliOutput } from "./output.ts";
 import { alignColumns, visible } from "./table.ts";
 
 type JsonOptions = DatabaseOptions & { readonly json?: true };
+type RepublishCommandOptions = JsonOptions &
+  ActorWithReason & { readonly since: string; readonly topic?: string };
 type DrainCommandOptions = JsonOptions & { readonly timeoutMs: number };
 
-/** Adds `dure relay status | pause | resume | drain | rebase | resync`. */
+/** Adds `dure relay status | pause | resume | drain | rebase | republish | resync`. */
 export function addRelayCommands(
   program: Command,
   withDatabase: (command: Command) => Command,
@@ -57,6 +59,15 @@ export function addRelayCommands(
     .action((shards: number[], options: JsonOptions & ActorWithReason) =>
       rebase(shards, options, output),
     );
+  add("republish")
+    .description(
+      "Publish again what the outbox keeps, after the broker has lost it. Consumers drop copies. Written to the audit log.",
+    )
+    .requiredOption("--since <time>", "events written at this time (ISO 8601) or later", readTime)
+    .option("--topic <topic>", "of this topic only")
+    .requiredOption("--actor <name>", "who does it, for the audit log")
+    .requiredOption("--reason <text>", "why, for the audit log")
+    .action((options: RepublishCommandOptions) => republish(options, output));
   add("resync")
     .description(
       "Make a lost replication slot anew, and say what nobody can account for. Written to the audit log.",
@@ -172,6 +183,18 @@ async function rebase(
   print(options, output, rebased, lines.length === 0 ? "no shard needs it" : lines.join("\n"));
 }
 
+async function republish(options: RepublishCommandOptions, output: CliOutput): Promise<void> {
+  const { actor, reason, since, topic } = options;
+  const shards = await withControl(options, (control) =>
+    control.republish({ actor, reason, since, ...(topic !== undefined && { topic }) }),
+  );
+  const lines = shards.map(
+    ({ shard, moved, incarnation }) =>
+      `shard ${shard}: ${moved} events are published again, incarnation ${incarnation}`,
+  );
+  print(options, output, shards, lines.length === 0 ? "nothing is that young" : lines.join("\n"));
+}
+
 function print(options: JsonOptions, output: CliOutput, value: unknown, text: string): void {
   output.out(options.json === true ? JSON.stringify(value, undefined, 2) : text);
 }
@@ -180,6 +203,11 @@ function readMilliseconds(text: string): number {
   const milliseconds = Number(text);
   if (/^\d{1,8}$/.test(text) && milliseconds <= 86_400_000) return milliseconds;
   throw new InvalidArgumentError("It must be a whole number from 0 to 86400000.");
+}
+
+function readTime(text: string): string {
+  if (!Number.isNaN(Date.parse(text))) return text;
+  throw new InvalidArgumentError("It must be a time like 2026-11-21T07:00:00Z.");
 }
 
 function readShards(text: string, before: readonly number[] | undefined): readonly number[] {

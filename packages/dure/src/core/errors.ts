@@ -3,6 +3,7 @@ export const errorCodes = [
   "ANSWER_NOT_STORABLE",
   "ARCHIVE_MISMATCH",
   "ASSERTION_FAILED",
+  "BROKER_DATA_LOST",
   "BREAKER_OPEN",
   "BROKER_UNAVAILABLE",
   "BULKHEAD_FULL",
@@ -19,6 +20,9 @@ export const errorCodes = [
   "EVENT_STUCK",
   "FENCED",
   "HANDLER_DIED",
+  "LEASE_LOST",
+  "LOCK_REENTERED",
+  "LOCK_TIMED_OUT",
   "MESSAGE_UNREADABLE",
   "MESSAGE_VERSION_UNSUPPORTED",
   "MIGRATION_CHANGED",
@@ -86,6 +90,21 @@ export class PermanentError extends DureError {
 
   constructor(message: string, options?: { readonly cause?: unknown }) {
     super("PERMANENT", message, options);
+  }
+}
+
+/**
+ * Thrown by a step to say that it did not happen and will not: what was done before it is compensated. A
+ * participant's barrier throws it for a step that was refused before.
+ */
+export class StepRefusedError extends DureError {
+  override readonly name: string = "StepRefusedError";
+  /** Why, in a word of the domain: the saga's reason. */
+  readonly reason: string;
+
+  constructor(reason: string, message: string, options?: { readonly cause?: unknown }) {
+    super("STEP_REFUSED", message, options);
+    this.reason = reason;
   }
 }
 

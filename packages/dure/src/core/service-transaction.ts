@@ -48,7 +48,7 @@ export interface RunOptions {
   readonly idleMsMax?: number;
   /**
    * After how many milliseconds it is given up, whatever its work does: its connection is closed, so that nothing
-   * can be sent on it any more. A COMMIT that is on its way then is in doubt.
+   * can be sent on it any more. A COMMIT that is on its way then is in doubt. PostgreSQL 17 and later end it too.
    */
   readonly msMax?: number;
   /** Statements without parameters to be run with BEGIN, in the same round trip; `work` gets their rows. */

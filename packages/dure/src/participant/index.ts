@@ -1,3 +1,8 @@
 export { createParticipantBarrier } from "./barrier.ts";
-export type { CompensationOutcome, ForwardOutcome, ParticipantBarrier } from "./barrier.ts";
-export type { BarrierStore, ParticipantAction } from "./barrier-store.ts";
+export type {
+  CompensationOutcome,
+  ForwardOutcome,
+  ParticipantBarrier,
+  RefusalOutcome,
+} from "./barrier.ts";
+export type { BarrierStore, ParticipantAction, StoredRefusal } from "./barrier-store.ts";

@@ -5,7 +5,9 @@ import type {
   PendingEvent,
 } from "../admin/admin-store.ts";
 import { adminSql } from "./admin-sql.ts";
+import { lockSubject, postgresLockAdmin } from "./lock-store.ts";
 import { textOrNull } from "./message-row.ts";
+import { tellOnce } from "./notifications.ts";
 import { quoteIdentifier } from "./pool.ts";
 import type { PostgresPool } from "./pool.ts";
 import { postgresParkedSagas } from "./parked-sagas.ts";
@@ -25,6 +27,9 @@ export function postgresAdminStore(
   const sagas = postgresParkedSagas(pool, schema);
   return {
     sagas: postgresSagaAdmin(pool, schema),
+    locks: postgresLockAdmin(pool, schema, ({ key }) =>
+      tellOnce(pool, outboxNews(schemaName), [lockSubject(key)]),
+    ),
     semaphores: postgresSemaphoreAdmin(pool, schema, outboxNews(schemaName)),
     async status() {
       const { rows } = await pool.query(sql.status);

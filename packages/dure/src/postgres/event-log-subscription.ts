@@ -12,7 +12,7 @@ import type { Claims } from "./claims.ts";
 import { claimsSql } from "./claims-sql.ts";
 import { eventLogSql } from "./event-log-sql.ts";
 import type { EventLogSql } from "./event-log-sql.ts";
-import { messageFromParts } from "./message-row.ts";
+import { messageFromParts } from "../core/envelope.ts";
 import type { PostgresPool } from "./pool.ts";
 
 /** What a member of a group is made of. */

@@ -8,7 +8,7 @@ import type { Message } from "../core/message.ts";
 import type { Fence, Transport } from "../core/transport.ts";
 import { EventLogSubscription } from "./event-log-subscription.ts";
 import { eventLogSql } from "./event-log-sql.ts";
-import { envelopeText } from "./message-row.ts";
+import { envelopeText } from "../core/envelope.ts";
 import { messagesMsDefault, retentionProblems } from "./maintenance.ts";
 import { checkSchema } from "./migrate.ts";
 import { Notifications } from "./notifications.ts";

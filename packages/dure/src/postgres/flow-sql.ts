@@ -3,6 +3,7 @@ export interface FlowSql {
   readonly open: string;
   readonly record: string;
   readonly overdue: string;
+  readonly resolve: string;
   readonly forgetEarly: string;
 }
 
@@ -17,6 +18,8 @@ export function flowSql(schema: string): FlowSql {
       select saga_id, definition, version, business_key, status, services,
         to_char(since at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as since
       from ${schema}.flow_overdue($1)`,
+    resolve: `/* dure:flow.resolve */
+      select saga_id, definition, version, status, actor, why from ${schema}.flow_resolve($1)`,
     forgetEarly: `/* dure:flow.forget-early */ select ${schema}.flow_forget_early($1, $2) as count`,
   };
 }

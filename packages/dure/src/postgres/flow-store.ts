@@ -1,9 +1,10 @@
 import type { FlowEvent, FlowEntry, FlowStore, OpenedFlow } from "../saga/flow-store.ts";
 import type { FlowOverdueData } from "../saga/flow-alert.ts";
+import type { SagaClosedData } from "../saga/saga-alert.ts";
 import type { SagaStatus } from "../saga/saga-event.ts";
 import { flowSql } from "./flow-sql.ts";
 
-/** Flows in the tables of `0011_saga.sql` and `0014_flow.sql`. `schema` is quoted. */
+/** Flows in the tables of `0011_saga.sql`, `0014_flow.sql` and `0020_closing.sql`. `schema` is quoted. */
 export function postgresFlowStore(schema: string): FlowStore {
   const sql = flowSql(schema);
   return {
@@ -38,6 +39,18 @@ export function postgresFlowStore(schema: string): FlowStore {
         status: row["status"] as FlowOverdueData["status"],
         waitingFor: row["services"] as readonly string[],
         since: String(row["since"]),
+      }));
+    },
+    async resolve(tx, limit) {
+      const { rows } = await tx.query(sql.resolve, [limit]);
+      return rows.map((row) => ({
+        sagaId: String(row["saga_id"]),
+        definition: String(row["definition"]),
+        version: Number(row["version"]),
+        status: row["status"] as SagaClosedData["status"],
+        code: "RESOLVED",
+        error: String(row["why"]),
+        actor: String(row["actor"]),
       }));
     },
     async forgetEarly(tx, olderMs, limit) {

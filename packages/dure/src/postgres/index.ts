@@ -8,6 +8,8 @@ export { postgresParticipantBarrier } from "./participant-store.ts";
 export { postgresGuardedTable } from "./guarded-table.ts";
 export type { GuardedTableOptions } from "./guarded-table.ts";
 export { postgresSemanticLocks } from "./semantic-lock-store.ts";
+export { postgresFencedTable, postgresLockGuard } from "./lock-guard.ts";
+export type { FencedTableOptions } from "./lock-guard.ts";
 export { withOptimisticRetry } from "./optimistic-retry.ts";
 export { postgresAdmin } from "./postgres-admin.ts";
 export type { Retention } from "./maintenance.ts";

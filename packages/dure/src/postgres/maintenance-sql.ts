@@ -20,6 +20,8 @@ export interface MaintenanceSql {
   readonly pruneInbox: string;
   readonly pruneKeys: string;
   readonly retireSagas: string;
+  readonly pruneLocks: string;
+  readonly pruneGuards: string;
 }
 
 /** A table that is partitioned by day. */
@@ -81,6 +83,20 @@ export function maintenanceSql(schema: string): MaintenanceSql {
       from ${schema}.outbox_setting o cross join lateral generate_series(0, o.shard_count - 1) as s (shard)
       where ${schema}.outbox_is_set_back(s.shard::smallint, 200) order by s.shard`,
     retireSagas: `/* dure:maintenance.retire-sagas */ select ${schema}.saga_retire($1, $2) as count`,
+    // The sequence of the tokens goes on, so a key that comes again begins no count of its own.
+    pruneLocks: `/* dure:maintenance.prune-locks */
+      delete from ${schema}.lock_lease where ctid = any (array(
+        select l.ctid from ${schema}.lock_lease l
+        where l.expires_at < clock_timestamp() - interval '1 day' limit ${pruneBatch}
+        for update skip locked
+      ))`,
+    // Longer than any holder that has lost its lock can still want to write.
+    pruneGuards: `/* dure:maintenance.prune-guards */
+      delete from ${schema}.lock_guard where ctid = any (array(
+        select g.ctid from ${schema}.lock_guard g
+        where g.written_at < clock_timestamp() - interval '30 days' limit ${pruneBatch}
+        for update skip locked
+      ))`,
     // By the index, in small pieces; a record that is being written anew is left to the next time.
     pruneKeys: `/* dure:maintenance.prune-keys */
       delete from ${schema}.idempotency_record where ctid = any (array(

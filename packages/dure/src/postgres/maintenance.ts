@@ -108,12 +108,18 @@ async function maintain(
     isArchived: archive !== undefined,
     alerts,
   });
-  await pruneInbox(pool, sql, retention.inboxMs, signal).catch((error: unknown) => {
+  await prune(pool, sql.pruneInbox, [retention.inboxMs], signal).catch((error: unknown) => {
     logger.warn("old dedup records could not be removed", { error: describeError(error) });
   });
-  await pruneKeys(pool, sql, signal).catch((error: unknown) => {
-    logger.warn("expired idempotency keys could not be removed", { error: describeError(error) });
-  });
+  for (const [what, statement] of [
+    ["locks", sql.pruneLocks],
+    ["guards", sql.pruneGuards],
+    ["idempotency keys", sql.pruneKeys],
+  ] as const) {
+    await prune(pool, statement, [], signal).catch((error: unknown) => {
+      logger.warn(`old ${what} could not be removed`, { error: describeError(error) });
+    });
+  }
   await retireSagas(pool, sql, retention.sagasMs, signal).catch((error: unknown) => {
     logger.warn("sagas that ended long ago could not be removed", { error: describeError(error) });
   });
@@ -129,31 +135,19 @@ async function maintain(
 }
 
 /** In small statements, until nothing old is left: one batch an hour would fall behind for ever. */
-async function pruneInbox(
+async function prune(
   pool: PostgresPool,
-  sql: MaintenanceSql,
-  keepMs: number,
+  statement: string,
+  params: readonly unknown[],
   signal: AbortSignal,
 ): Promise<void> {
   for (let round = 0; round < pruneRoundsMax && !signal.aborted; round += 1) {
-    const { rowCount } = await pool.query(sql.pruneInbox, [keepMs]);
+    const { rowCount } = await pool.query(statement, params);
     if ((rowCount ?? 0) < pruneBatch) return;
   }
 }
 
-/** As {@link pruneInbox}: each record says itself when its time is over. */
-async function pruneKeys(
-  pool: PostgresPool,
-  sql: MaintenanceSql,
-  signal: AbortSignal,
-): Promise<void> {
-  for (let round = 0; round < pruneRoundsMax && !signal.aborted; round += 1) {
-    const { rowCount } = await pool.query(sql.pruneKeys);
-    if ((rowCount ?? 0) < pruneBatch) return;
-  }
-}
-
-/** As {@link pruneInbox}. */
+/** As {@link prune}. */
 async function retireSagas(
   pool: PostgresPool,
   sql: MaintenanceSql,

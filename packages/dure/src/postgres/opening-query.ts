@@ -150,13 +150,18 @@ class OpeningQuery implements PgQuery {
     }
   }
 
+  /** Whether the statements in front are not all done: what they answer is for nobody. */
+  get #isOpening(): boolean {
+    return this.#opened < this.#opening.length;
+  }
+
   handleCommandComplete(message: unknown, connection: unknown): void {
-    if (this.#opened < this.#opening.length) this.#opened += 1;
+    if (this.#isOpening) this.#opened += 1;
     else this.#inner.handleCommandComplete(message, connection);
   }
 
   handleError(error: unknown, connection: unknown): void {
-    if (this.#opened < this.#opening.length) this.#onFailedOpening(error);
+    if (this.#isOpening) this.#onFailedOpening(error);
     this.#inner.handleError(error, connection);
   }
 
@@ -165,7 +170,7 @@ class OpeningQuery implements PgQuery {
   }
 
   handleDataRow(message: unknown): void {
-    this.#inner.handleDataRow(message);
+    if (!this.#isOpening) this.#inner.handleDataRow(message);
   }
 
   handlePortalSuspended(connection: unknown): void {

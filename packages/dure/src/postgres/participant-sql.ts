@@ -2,6 +2,7 @@
 export interface ParticipantSql {
   readonly insertDone: string;
   readonly insertCompensated: string;
+  readonly insertRefused: string;
   /** Fails with SQLSTATE 25P01 outside a transaction. */
   readonly assertTransaction: string;
   readonly markCompensated: string;
@@ -36,6 +37,9 @@ export function participantSql(schema: string): ParticipantSql {
     insertCompensated: `/* dure:participant.compensate */ ${proven(`
       insert into ${schema}.participant_action (forward_key, state, compensation_key)
       select $1, 'compensated', $2::text from proof where is_given on conflict do nothing returning forward_key`)}`,
+    insertRefused: `/* dure:participant.refuse */ ${proven(`
+      insert into ${schema}.participant_action (forward_key, state, answer)
+      select $1, 'refused', $2::text::jsonb from proof where is_given on conflict do nothing returning forward_key`)}`,
     markCompensated: `/* dure:participant.mark-compensated */
       update ${schema}.participant_action set state = 'compensated', compensation_key = $2 where forward_key = $1`,
     recordAnswer: `/* dure:participant.answer */

@@ -26,7 +26,7 @@ function barrierStore(schema: string): BarrierStore {
     const row = (await tx.query(sql.read, [forwardKey])).rows[0];
     if (row === undefined) return undefined;
     return {
-      state: row["state"] === "done" ? "done" : "compensated",
+      state: row["state"] as ParticipantAction["state"],
       answer: parse(row["answer"]),
       compensationKey:
         typeof row["compensation_key"] === "string" ? row["compensation_key"] : undefined,
@@ -64,6 +64,10 @@ function barrierStore(schema: string): BarrierStore {
       if (before?.state === "done")
         await tx.query(sql.markCompensated, [forwardKey, compensationKey]);
       return before;
+    },
+    async beginRefusal(tx, forwardKey, refusal) {
+      const isRefused = await isNew(tx, sql.insertRefused, [forwardKey, JSON.stringify(refusal)]);
+      return isRefused ? undefined : read(tx, forwardKey);
     },
     async recordAnswer(tx, forwardKey, answer) {
       await tx.query(sql.recordAnswer, [forwardKey, JSON.stringify(answer ?? null)]);

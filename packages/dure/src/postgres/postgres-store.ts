@@ -6,6 +6,8 @@ import type { ServiceStore } from "../service/service-store.ts";
 import { postgresAdminStore } from "./admin-store.ts";
 import { postgresInboxStore } from "./inbox-store.ts";
 import { postgresFlowStore } from "./flow-store.ts";
+import { guardedWrite } from "./lock-guard.ts";
+import { isLockSubject, postgresLockStore } from "./lock-store.ts";
 import { postgresKeyStore } from "./idempotency-store.ts";
 import { createMaintenance, readRetention } from "./maintenance.ts";
 import type { Retention } from "./maintenance.ts";
@@ -79,6 +81,7 @@ export function postgresStore<Client extends PostgresClient>(
     clock,
     logger,
   });
+  const locks = postgresLockStore({ pool: bounded, schema, notifications, clock });
   return {
     outbox: postgresOutboxStore(bounded, schema, {
       isTableless: options.wal?.tableless === true,
@@ -89,6 +92,8 @@ export function postgresStore<Client extends PostgresClient>(
     transactions: postgresTransactionStore(pool, { schema, idleInTransactionMsMax }),
     sagas: postgresSagaStore(bounded, schema),
     flows: postgresFlowStore(schema),
+    locks,
+    guardWrite: guardedWrite(schema),
     keys: postgresKeyStore(schema),
     semaphores: postgresSemaphoreStore(pool, schema, {
       name: outboxNews(schemaName),
@@ -99,7 +104,7 @@ export function postgresStore<Client extends PostgresClient>(
       tell: () => notifications.tell(),
       listen: (listener) =>
         notifications.listen((subjects) => {
-          if (!isSemaphoreNews(subjects)) listener();
+          if (!isSemaphoreNews(subjects) && subjects?.every(isLockSubject) !== true) listener();
         }),
     },
     check: () => checkSchema({ pool, schema: schemaName }),
@@ -112,6 +117,9 @@ export function postgresStore<Client extends PostgresClient>(
       clock,
       logger,
     }),
-    close: () => notifications.close(),
+    async close() {
+      await locks.close();
+      await notifications.close();
+    },
   };
 }

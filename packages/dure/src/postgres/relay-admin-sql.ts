@@ -4,6 +4,9 @@ export interface RelayAdminSql {
   readonly pause: string;
   readonly resume: string;
   readonly rebase: string;
+  /** In this order, in one transaction: {@link RelayAdminSql.republish} after both locks. */
+  readonly republishLocks: readonly string[];
+  readonly republish: string;
 }
 
 /** `schema` is quoted. */
@@ -53,6 +56,51 @@ export function relayAdminSql(schema: string): RelayAdminSql {
       select $1, 'relay.resume', 'outbox', $2 from resumed returning id`,
     rebase: `/* dure:admin.rebase */
       select shard, moved::text, incarnation from ${schema}.relay_rebase($1::smallint[], $2, $3)`,
+    republishLocks: [
+      `/* dure:admin.republish-patience */ set local lock_timeout = '2s'`,
+      // No relay can record progress, and no writer can write, until this is over.
+      `/* dure:admin.republish-relays */ select pg_advisory_xact_lock(${schema}.claim_lock_key('outbox'))`,
+      `/* dure:admin.republish-writers */ lock table ${schema}.outbox_message in share row exclusive mode`,
+    ],
+    // From the first event of the topic in its shard that is young enough, everything moves, what waits included:
+    // else a later event of a key would go before an earlier one. Order by position is order by commit.
+    republish: `/* dure:admin.republish */
+      with raised as (
+        update ${schema}.outbox_setting set incarnation = incarnation + 1
+        returning position_sequences, incarnation
+      ), shards as materialized (
+        select (n - 1)::smallint as shard, sequence, r.incarnation, greatest(
+          coalesce(c.low, 0), coalesce(upper(range_merge(c.done)) - 1, 0),
+          coalesce(pg_sequence_last_value(sequence), 0), coalesce((
+            select max(m.position) from ${schema}.outbox_message m where m.shard = n - 1
+          ), 0)
+        ) as base
+        from raised r, unnest(r.position_sequences) with ordinality as u (sequence, n)
+        left join lateral (
+          select low, done from ${schema}.outbox_cursor k
+          where k.shard = n - 1 order by epoch desc, k.n desc limit 1
+        ) c on true
+      ), numbered as materialized (
+        select m.tableoid as part, m.ctid as place, m.shard,
+          row_number() over (partition by m.shard order by m.position) as n
+        from ${schema}.outbox_message m join (
+          select f.shard, f.topic, min(f.position) as position from ${schema}.outbox_message f
+          where f.written_at >= $2::text::timestamptz and ($1::text is null or f.topic = $1)
+          group by f.shard, f.topic
+        ) f on f.shard = m.shard and f.topic = m.topic and m.position >= f.position
+      ), moved as (
+        update ${schema}.outbox_message m set position = s.base + d.n
+        from numbered d join shards s using (shard)
+        where m.tableoid = d.part and m.ctid = d.place
+        returning m.shard
+      ), counted as (
+        select shard, count(*) as moved from moved group by shard
+      ), audit as (
+        insert into ${schema}.audit_entry (actor, action, subject, reason)
+        values ($3, 'relay.republish', 'outbox/' || coalesce($1, '*') || ' since ' || $2::text, $4)
+      )
+      select s.shard, c.moved::text, s.incarnation, setval(s.sequence, s.base + c.moved)
+      from shards s join counted c using (shard) order by s.shard`,
   };
 }
 

@@ -1,10 +1,17 @@
-import type { AdminStore, RelayPause, RelayShard, RelayStatus } from "../admin/admin-store.ts";
+import type {
+  AdminStore,
+  RebasedShard,
+  RelayPause,
+  RelayShard,
+  RelayStatus,
+} from "../admin/admin-store.ts";
+import { assert, DureError } from "../core/errors.ts";
 import { textOrNull } from "./message-row.ts";
 import { tellOnce } from "./notifications.ts";
-import { quoteIdentifier } from "./pool.ts";
+import { quoteIdentifier, takeClient } from "./pool.ts";
 import type { PostgresPool } from "./pool.ts";
 import { relayAdminSql } from "./relay-admin-sql.ts";
-import { translateSqlError } from "./sqlstate.ts";
+import { sqlStateOf, translateSqlError } from "./sqlstate.ts";
 import { walSlot } from "./wal-slot.ts";
 import { walSql } from "./wal-sql.ts";
 
@@ -13,7 +20,10 @@ export function postgresRelayAdmin(
   pool: PostgresPool,
   schemaName: string,
   patientPool: PostgresPool,
-): Pick<AdminStore, "relayStatus" | "pauseRelays" | "resumeRelays" | "rebase" | "resync"> {
+): Pick<
+  AdminStore,
+  "relayStatus" | "pauseRelays" | "resumeRelays" | "rebase" | "republish" | "resync"
+> {
   const sql = relayAdminSql(quoteIdentifier(schemaName));
   return {
     async relayStatus() {
@@ -37,11 +47,15 @@ export function postgresRelayAdmin(
           throw translateSqlError(error);
         });
       await tellOnce(pool, outboxNews(schemaName));
-      return rows.map((row) => ({
-        shard: Number(row["shard"]),
-        moved: Number(row["moved"]),
-        incarnation: Number(row["incarnation"]),
-      }));
+      return rows.map(movedShardFromRow);
+    },
+    async republish({ topic, since }, { actor, reason }) {
+      const rows = await inOneTransaction(pool, [
+        ...sql.republishLocks.map((text) => ({ text, params: [] })),
+        { text: sql.republish, params: [topic ?? null, since, actor, reason] },
+      ]);
+      await tellOnce(pool, outboxNews(schemaName));
+      return rows.map(movedShardFromRow);
     },
     async resync({ actor, reason }) {
       const wal = walSql(quoteIdentifier(schemaName));
@@ -57,6 +71,45 @@ export function postgresRelayAdmin(
       return { shards, missing: shards.reduce((sum, { missing }) => sum + missing, 0) };
     },
   };
+}
+
+function movedShardFromRow(row: Readonly<Record<string, unknown>>): RebasedShard {
+  return {
+    shard: Number(row["shard"]),
+    moved: Number(row["moved"]),
+    incarnation: Number(row["incarnation"]),
+  };
+}
+
+/** The rows of the last statement. */
+async function inOneTransaction(
+  pool: PostgresPool,
+  statements: readonly { readonly text: string; readonly params: readonly unknown[] }[],
+): Promise<readonly Readonly<Record<string, unknown>>[]> {
+  const { client, release } = await takeClient(pool);
+  let isBroken = true;
+  try {
+    await client.query("begin");
+    let rows: readonly Readonly<Record<string, unknown>>[] = [];
+    for (const { text, params } of statements) ({ rows } = await client.query(text, params));
+    const { command } = await client.query("commit");
+    assert(command === "COMMIT", "a transaction without a failed statement commits");
+    isBroken = false;
+    return rows;
+  } catch (error) {
+    isBroken = await client.query("rollback").then(
+      () => false,
+      () => true,
+    );
+    if (sqlStateOf(error) !== "55P03") throw translateSqlError(error);
+    throw new DureError(
+      "OUTBOX_BUSY",
+      "a writer's transaction has stayed open for 2 s; nothing was changed. End it (pg_stat_activity) and run this again",
+      { cause: error },
+    );
+  } finally {
+    release(isBroken);
+  }
 }
 
 /** What sets the outbox's news apart from others in the database. */

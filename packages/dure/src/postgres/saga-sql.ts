@@ -6,6 +6,7 @@ export interface SagaSql {
   readonly fence: string;
   readonly free: string;
   readonly record: string;
+  readonly recordSoon: string;
   readonly recordLocal: string;
   readonly recordAll: string;
   readonly boundLockWait: string;
@@ -35,6 +36,8 @@ export function sagaSql(schema: string): SagaSql {
     free: `/* dure:saga.free */ select ${schema}.saga_free($1) as freed`,
     record: `/* dure:saga.record */
       select ${schema}.saga_record($1, $2, $3, $4, $5::integer[], $6, $7, $8, $9, $10::bigint[], $11::bigint[]) as refused`,
+    recordSoon: `/* dure:saga.record-soon */
+      select ${schema}.saga_record_soon($1, $2, $3, $4, $5::integer[], $6, $7, $8, $9, $10::bigint[], $11::bigint[]) as refused`,
     recordLocal: `/* dure:saga.record-local */
       select ${schema}.saga_record_local($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::bigint[])`,
     recordAll: `/* dure:saga.record-all */

@@ -7,7 +7,7 @@ import { preparedQuery } from "./prepared.ts";
 import type { PreparedQuery } from "./prepared.ts";
 import { sagaSql } from "./saga-sql.ts";
 import type { SagaSql } from "./saga-sql.ts";
-import { translateSqlError } from "./sqlstate.ts";
+import { sqlStateOf, translateSqlError } from "./sqlstate.ts";
 
 /** Sagas in the tables of `0011_saga.sql`. `pool` bounds its statements; `schema` is quoted. */
 export function postgresSagaStore(pool: PostgresPool, schema: string): SagaStore {
@@ -21,7 +21,11 @@ export function postgresSagaStore(pool: PostgresPool, schema: string): SagaStore
   };
   return {
     ...membershipPart(pool, run, sql),
-    ...drivingPart(run, preparedQuery(pool, sql.record), sql),
+    ...writingPart(sql, {
+      record: preparedQuery(pool, sql.record),
+      recordSoon: preparedQuery(pool, sql.recordSoon),
+    }),
+    ...takingPart(run, sql),
     ...readingPart(run, sql),
     ...askingPart(run, sql),
   };
@@ -65,30 +69,30 @@ function membershipPart(
   };
 }
 
-/** What a driver writes and takes. */
-function drivingPart(
-  run: Run,
-  record: PreparedQuery,
+type Prepared = Readonly<Record<"record" | "recordSoon", PreparedQuery>>;
+
+/** What a driver writes. */
+function writingPart(
   sql: SagaSql,
+  prepared: Prepared,
 ): Pick<
   SagaStore,
-  | "record"
-  | "recordStatement"
-  | "recordStatements"
-  | "lockWaitStatement"
-  | "claim"
-  | "owned"
-  | "signals"
-  | "signalsOf"
+  "record" | "recordSoon" | "recordStatement" | "recordStatements" | "lockWaitStatement"
 > {
   return {
     async record(process, batch, entries) {
       try {
-        const { rows } = await record(recordParams(process, batch, entries), {
-          msMax: recordMsMax,
-        });
-        return new Set(rows[0]?.["refused"] as readonly string[] | null);
+        return await write(prepared.record, recordParams(process, batch, entries));
       } catch (error) {
+        throw translateSqlError(error);
+      }
+    },
+    async recordSoon(process, batch, entries) {
+      try {
+        return await write(prepared.recordSoon, recordParams(process, batch, entries));
+      } catch (error) {
+        // lock_not_available.
+        if (sqlStateOf(error) === "55P03") return undefined;
         throw translateSqlError(error);
       }
     },
@@ -101,6 +105,15 @@ function drivingPart(
       params: recordParams(process, batch, entries),
     }),
     lockWaitStatement: (ms) => ({ text: sql.boundLockWait, params: [ms] }),
+  };
+}
+
+/** What a driver takes. */
+function takingPart(
+  run: Run,
+  sql: SagaSql,
+): Pick<SagaStore, "claim" | "owned" | "signals" | "signalsOf"> {
+  return {
     async claim(process, places) {
       const { rows } = await run(sql.claim, [
         process,
@@ -123,6 +136,14 @@ function drivingPart(
   };
 }
 
+async function write(
+  statement: PreparedQuery,
+  params: readonly unknown[],
+): Promise<ReadonlySet<string>> {
+  const { rows } = await statement(params, { msMax: recordMsMax });
+  return new Set(rows[0]?.["refused"] as readonly string[] | null);
+}
+
 /** How sagas stand. */
 function readingPart(run: Run, sql: SagaSql): Pick<SagaStore, "load" | "outcomes" | "leftBehind"> {
   return {
@@ -133,10 +154,11 @@ function readingPart(run: Run, sql: SagaSql): Pick<SagaStore, "load" | "outcomes
         count: Number(row["count"]),
       }));
     },
-    async load(sagaIds) {
+    async load(sagaIds, tx) {
+      const read: Run = tx === undefined ? run : (text, params) => tx.query(text, params);
       const [instances, journals] = await Promise.all([
-        run(sql.instances, [sagaIds]),
-        run(sql.journals, [sagaIds]),
+        read(sql.instances, [sagaIds]),
+        read(sql.journals, [sagaIds]),
       ]);
       const entries = new Map<string, (readonly unknown[])[]>();
       for (const row of journals.rows) {

@@ -74,4 +74,5 @@ const codesBySqlState: Readonly<Record<string, ErrorCode>> = {
   "25P04": "TRANSACTION_TIMED_OUT",
   DU010: "RELAY_NEEDS_WAL",
   DU011: "TABLELESS_OFF",
+  DU016: "LEASE_LOST",
 };

@@ -2,6 +2,7 @@ import { DureError, describeError, isDureError } from "../core/errors.ts";
 import type { OwnTransaction, RunOptions, TransactionStore } from "../core/service-transaction.ts";
 import { commitAlone, commitWith } from "./commit-with.ts";
 import type { CommitAnswer } from "./commit-with.ts";
+import { limitTime } from "./lock-sql.ts";
 import { isQueueing, queryOpening } from "./opening-query.ts";
 import { outboxSql } from "./outbox-sql.ts";
 import { takeClient } from "./pool.ts";
@@ -27,8 +28,10 @@ export function postgresTransactionStore<Client extends PostgresClient>(
       : [beginOnly, `set local idle_in_transaction_session_timeout = ${idleMs}`];
   const beginAsAlways = beginTexts(idleInTransactionMsMax);
   const beginWithin = (options: RunOptions | undefined): readonly string[] => {
-    const idleMs = options?.idleMsMax ?? Infinity;
-    return idleMs < (idleInTransactionMsMax || Infinity) ? beginTexts(idleMs) : beginAsAlways;
+    const { idleMsMax: idleMs = Infinity, msMax, opening } = options ?? {};
+    const begin = idleMs < (idleInTransactionMsMax || Infinity) ? beginTexts(idleMs) : beginAsAlways;
+    // What is run with BEGIN sees to its own limit.
+    return msMax === undefined || opening !== undefined ? begin : [...begin, limitTime(msMax)];
   };
   return {
     async run(work, options) {

@@ -1,18 +1,6 @@
 import { DureError, describeError, isDureError } from "../core/errors.ts";
-import type { RetryableError } from "../core/errors.ts";
+import type { RetryableError, StepRefusedError } from "../core/errors.ts";
 import type { AttemptOutcome } from "./saga-attempt.ts";
-
-/** Thrown by a step to say that it did not happen and will not: what was done before it is compensated. */
-export class StepRefusedError extends DureError {
-  override readonly name: string = "StepRefusedError";
-  /** Why, in a word of the domain: the saga's reason. */
-  readonly reason: string;
-
-  constructor(reason: string, message: string, options?: { readonly cause?: unknown }) {
-    super("STEP_REFUSED", message, options);
-    this.reason = reason;
-  }
-}
 
 /** One line, of bounded length, whatever it is. */
 export function failureOf(error: unknown): { readonly code: string; readonly error: string } {

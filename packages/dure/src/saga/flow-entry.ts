@@ -82,7 +82,9 @@ function afterEnd(
 ): FlowEntry {
   const status = opened.instance?.status ?? standing.status;
   const ends = opened.events.filter(({ type }) => type === "completed" || type === "compensated");
-  if (standing.status !== status) {
+  // What an operator has ended was not at its end: what still comes contradicts only if it ends otherwise.
+  const isByHand = opened.events.some(({ type }) => type === "commanded");
+  if (standing.status !== status && (!isByHand || isAtRest(standing.status))) {
     logger.error("an event contradicts the end of its flow; the end stands: dure sagas show", {
       sagaId: opened.sagaId,
       definition: plan.name,

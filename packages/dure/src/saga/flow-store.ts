@@ -1,5 +1,6 @@
 import type { TransactionHandle } from "../core/transaction.ts";
 import type { FlowOverdueData } from "./flow-alert.ts";
+import type { SagaClosedData } from "./saga-alert.ts";
 import type { FlowWait } from "./flow-standing.ts";
 import type { SagaReason, SagaStatus } from "./saga-event.ts";
 
@@ -28,6 +29,14 @@ export type FlowEvent =
       readonly step: string;
       readonly service: string;
       readonly since: string;
+    }
+  /** An operator has ended it: with the end itself in the same entry. */
+  | {
+      readonly type: "commanded";
+      readonly command: "resolve";
+      readonly actor: string;
+      readonly why: string;
+      readonly as: "COMPLETED" | "COMPENSATED";
     }
   | { readonly type: "completed" }
   | { readonly type: "compensated"; readonly reason: SagaReason };
@@ -81,6 +90,8 @@ export interface FlowStore {
   ): Promise<void>;
   /** Notes some waits whose time is over, each once, and says of which flows; of none: no more are left. */
   noteOverdue(tx: TransactionHandle, limit: number): Promise<readonly FlowOverdueData[]>;
+  /** Ends some flows as operators have asked, and says which; of none: none are left that nobody holds. */
+  resolve(tx: TransactionHandle, limit: number): Promise<readonly SagaClosedData[]>;
   /** Forgets what has waited for its start for longer. Resolves to how much; fewer than the limit: no more is left. */
   forgetEarly(tx: TransactionHandle, olderMs: number, limit: number): Promise<number>;
 }

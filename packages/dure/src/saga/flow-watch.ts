@@ -5,6 +5,7 @@ import type { Logger } from "../core/logger.ts";
 import type { ServiceTransaction } from "../core/service-transaction.ts";
 import { createTrouble } from "../core/trouble.ts";
 import { FlowOverdue } from "./flow-alert.ts";
+import { SagaClosed } from "./saga-alert.ts";
 import type { FlowStore } from "./flow-store.ts";
 
 /** What the watch needs. */
@@ -29,8 +30,9 @@ const forgetSizeMax = 5_000;
 
 /**
  * Looks until the signal aborts for flows that wait too long, and says of each wait once for which service: in
- * the log, and as {@link FlowOverdue}, which commits with the note that it was said. It changes nothing else;
- * the answer may still come. Several processes may watch. Never rejects.
+ * the log, and as {@link FlowOverdue}, which commits with the note that it was said; the answer may still come.
+ * And ends flows that an operator has resolved, with {@link SagaClosed}. Several processes may watch. Never
+ * rejects.
  */
 export async function watchFlows(parts: FlowWatchParts, signal: AbortSignal): Promise<void> {
   const { clock, logger, service, watchMs } = parts;
@@ -49,6 +51,7 @@ export async function watchFlows(parts: FlowWatchParts, signal: AbortSignal): Pr
   while (!signal.aborted) {
     let pauseMs = watchMs;
     try {
+      while (!signal.aborted && (await resolveAsked(parts)) === batchSizeMax);
       while (!signal.aborted && (await reportOverdue(parts)) > 0);
       if (clock.monotonic() - forgottenAt >= forgetEveryMs) {
         while (!signal.aborted && (await forgetSome(parts)) === forgetSizeMax);
@@ -67,6 +70,18 @@ export async function watchFlows(parts: FlowWatchParts, signal: AbortSignal): Pr
 
 function forgetSome({ store, transaction, earlyMs }: FlowWatchParts): Promise<number> {
   return transaction((tx) => store.forgetEarly(tx, earlyMs, forgetSizeMax));
+}
+
+async function resolveAsked({ store, transaction, logger }: FlowWatchParts): Promise<number> {
+  const resolved = await transaction(async (tx) => {
+    const found = await store.resolve(tx, batchSizeMax);
+    for (const data of found) tx.emit(SagaClosed, data);
+    return found;
+  });
+  for (const { sagaId, definition, status, actor } of resolved) {
+    logger.info("flow was ended by hand", { sagaId, definition, status, actor });
+  }
+  return resolved.length;
 }
 
 async function reportOverdue({ store, transaction, logger }: FlowWatchParts): Promise<number> {

@@ -6,7 +6,7 @@ import type { JournalEntry, SagaStore } from "./saga-store.ts";
 
 /** What writing the journal needs. */
 export interface LaneParts {
-  readonly store: Pick<SagaStore, "record">;
+  readonly store: Pick<SagaStore, "record" | "recordSoon">;
   readonly process: number;
   /** Numbers of batches, never given twice by this process. */
   readonly nextBatch: () => number;
@@ -24,6 +24,9 @@ interface Waiting {
 }
 
 const lanes = 2;
+/** Starts whose ids a user's transaction has in its hands wait here, so many at a time, each for a moment. */
+const asideMax = 2;
+const asidePauseMs = 50;
 const entriesMax = 2_000;
 const charactersMax = 4_000_000;
 
@@ -32,6 +35,9 @@ const charactersMax = 4_000_000;
  * and go together with the next one. Two lanes, so that one gathers while the other commits. Entries of one
  * saga never wait together: its next one is made when the last has been written.
  *
+ * A batch with a start waits for nobody's lock: where it would have to, its starts go apart, each alone, and the
+ * rest at once. A user's open transaction that has started a saga holds up that saga only.
+ *
  * A batch whose COMMIT is in doubt is written again under its own number until there is an answer; until
  * then nothing of it is acted upon.
  */
@@ -39,6 +45,8 @@ export class JournalLanes {
   readonly #parts: LaneParts;
   #waiting: Waiting[] = [];
   #free = lanes;
+  readonly #aside: Waiting[] = [];
+  #asideFree = asideMax;
   #isDue = false;
 
   constructor(parts: LaneParts) {
@@ -88,17 +96,45 @@ export class JournalLanes {
     const { store, process, clock, trouble, signal, onFenced } = this.#parts;
     const number = this.#parts.nextBatch();
     const entries = batch.map(({ entry }) => entry);
-    for (let failures = 1; !signal.aborted; failures += 1) {
+    const hasStart = entries.some(({ start }) => start !== undefined);
+    for (let failures = 0; !signal.aborted;) {
       try {
-        const refused = await store.record(process, number, entries);
+        // Only at first: one in doubt may wait for its own first attempt.
+        const refused = await (hasStart && failures === 0
+          ? store.recordSoon(process, number, entries)
+          : store.record(process, number, entries));
         trouble.succeeded();
+        if (refused === undefined) return await this.#writeApart(batch);
         for (const { entry, settle } of batch) settle(!refused.has(entry.sagaId));
         return;
       } catch (error) {
         if (isDureError(error, "FENCED")) return onFenced(error);
+        failures += 1;
         trouble.failed(error);
         await clock.sleep(backoffMs(failures, { baseMs: 20, maxMs: 1_000 }, clock), signal);
       }
+    }
+  }
+
+  /** Nothing of it was written. Whose start it was that waited nobody knows: each goes alone. */
+  async #writeApart(batch: readonly Waiting[]): Promise<void> {
+    const starts = batch.filter(({ entry }) => entry.start !== undefined);
+    const others = batch.filter(({ entry }) => entry.start === undefined);
+    if (batch.length === 1) await this.#parts.clock.sleep(asidePauseMs, this.#parts.signal);
+    this.#aside.push(...starts);
+    this.#pumpAside();
+    if (others.length > 0) await this.#write(others);
+  }
+
+  #pumpAside(): void {
+    while (this.#asideFree > 0) {
+      const next = this.#aside.shift();
+      if (next === undefined) return;
+      this.#asideFree -= 1;
+      void this.#write([next]).finally(() => {
+        this.#asideFree += 1;
+        this.#pumpAside();
+      });
     }
   }
 }

@@ -16,7 +16,10 @@ export interface CancelSagaOptions {
   readonly reason: string;
   /** Who asks for it: a customer, a service, a person. */
   readonly actor: string;
-  /** The request commits with this transaction; without one it has committed when the promise resolves. */
+  /**
+   * The request commits with this transaction, and all is read on its connection; without one it has committed
+   * when the promise resolves.
+   */
   readonly tx?: TransactionHandle;
 }
 
@@ -41,6 +44,7 @@ export interface CancelParts {
 /**
  * Asks for a saga to be compensated.
  * @throws SAGA_NOT_FOUND
+ * @throws SAGA_COMMAND_REFUSED for a flow
  * @throws CONFIGURATION_INVALID without actor or reason
  */
 export async function cancelSaga(
@@ -51,7 +55,7 @@ export async function cancelSaga(
   if (isBlank(actor)) throw blank("actor: say who cancels the saga");
   if (isBlank(reason)) throw blank("reason: say why the saga is canceled");
   const body: SagaCommand = { kind: "command", command: "cancel", actor, why: reason };
-  const [saga] = await store.load([sagaId]);
+  const [saga] = await store.load([sagaId], tx);
   if (saga !== undefined && isAtRest(saga.status)) return { kind: "ended", status: saga.status };
   const plan = saga && plans.get(planKey(saga.definition, saga.version));
   // Of a saga that this process does not know the owner decides.
@@ -67,8 +71,14 @@ export async function cancelSaga(
     return { kind: "accepted" };
   }
   // It ended in between, or was never there: one that this very transaction started would have taken it.
-  const [ended] = await store.load([sagaId]);
+  const [ended] = await store.load([sagaId], tx);
   if (ended === undefined) throw sagaNotFound(sagaId);
+  if (!isAtRest(ended.status)) {
+    throw new DureError(
+      "SAGA_COMMAND_REFUSED",
+      `cannot cancel ${sagaId}: it is a flow, which nobody drives; an event of its services turns it`,
+    );
+  }
   return { kind: "ended", status: ended.status };
 }
 

@@ -1,4 +1,5 @@
 import { describeError } from "../core/errors.ts";
+import type { FlowEvent } from "./flow-store.ts";
 import { owedSteps } from "./saga-decision.ts";
 import type { SagaPlan } from "./saga-decision.ts";
 import type { SagaEvent, SagaReason, SagaStatus } from "./saga-event.ts";
@@ -38,7 +39,7 @@ export interface SagaJournalLine {
   readonly at: string;
   /** The process that wrote it. */
   readonly process: number;
-  readonly type: SagaEvent["type"];
+  readonly type: (SagaEvent | FlowEvent)["type"];
   readonly step: string | null;
   /** What else it says, in a line. */
   readonly text: string;
@@ -153,8 +154,8 @@ function timeText(milliseconds: number | undefined): string | undefined {
 
 function journalLines({ journal, entries }: RecordedSaga): readonly SagaJournalLine[] {
   return journal.flatMap((events, index) =>
-    // Only the engine writes entries.
-    (events as readonly SagaEvent[]).map((event) => ({
+    // Only the engine writes entries, and those who follow flows.
+    (events as readonly (SagaEvent | FlowEvent)[]).map((event) => ({
       n: index + 1,
       at: entries[index]?.recordedAt ?? "",
       process: entries[index]?.process ?? 0,
@@ -165,8 +166,12 @@ function journalLines({ journal, entries }: RecordedSaga): readonly SagaJournalL
   );
 }
 
-function textOf(event: SagaEvent): string {
+function textOf(event: SagaEvent | FlowEvent): string {
   switch (event.type) {
+    case "heard":
+      return `message ${event.messageId}${event.code === undefined ? "" : `: ${event.code}`}`;
+    case "overdue":
+      return `${event.service} since ${event.since}`;
     case "begun":
     case "undo-begun":
       return `attempt ${event.attempt}`;

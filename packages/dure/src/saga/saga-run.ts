@@ -16,6 +16,8 @@ import type { JournalEntry, SagaMove, SagaStart } from "./saga-store.ts";
 export interface Announcement {
   readonly event: EventToWrite;
   readonly correlationId: string;
+  /** It does not fit its schema, which only says so later: it is left out, and the entry written without it. */
+  readonly onInvalid?: (error: unknown) => void;
 }
 
 /** What a saga in memory needs of the engine that drives it. */
@@ -48,7 +50,8 @@ export class SagaRun {
   readonly sagaId: string;
   readonly plan: SagaPlan;
   readonly traceparent: string | undefined;
-  readonly deadlineAt: number | undefined;
+  /** As its row says, with what was said of it since. */
+  deadlineAt: number | undefined;
   /** Attempts under way: the step's name, with a mark in front when it is being undone. */
   readonly executing: Set<string> = new Set();
   state: SagaState;
@@ -66,6 +69,8 @@ export class SagaRun {
   /** What is to be done when the entry that is being made has been written. */
   #afterwards: (() => void)[] = [];
   #start: SagaStart | undefined;
+  /** What kept it here is over: it may be let go of. */
+  #isKept = false;
   #writing: Promise<void> | undefined;
 
   constructor(
@@ -136,6 +141,23 @@ export class SagaRun {
   failAfterwards(step: StepState, isUndo: boolean, outcome: AttemptOutcome): void {
     this.executing.add(markOf(step, isUndo));
     this.#afterwards.push(() => this.settle(step, isUndo, outcome));
+  }
+
+  /**
+   * While an entry is made: whether the command that it sends fits is only known when it is written. Until then it
+   * is under way; called back with a failure, the attempt has failed.
+   */
+  checkAfterwards(step: StepState, isUndo: boolean): (outcome: AttemptOutcome) => void {
+    let failure: AttemptOutcome | undefined;
+    this.executing.add(markOf(step, isUndo));
+    this.#afterwards.push(() => {
+      if (failure !== undefined) return this.settle(step, isUndo, failure);
+      this.executing.delete(markOf(step, isUndo));
+      this.#isKept = true;
+    });
+    return (outcome) => {
+      failure = outcome;
+    };
   }
 
   /** Time has passed: what waits for it goes on. */
@@ -223,7 +245,7 @@ export class SagaRun {
 
   /** There is something to write; a saga that is to be handed over always has. */
   get #hasNews(): boolean {
-    if (this.#events.length > 0 || this.#signals.length > 0) return true;
+    if (this.#events.length > 0 || this.#signals.length > 0 || this.#isKept) return true;
     return this.#host.isStopping && this.executing.size === 0;
   }
 
@@ -248,13 +270,17 @@ export class SagaRun {
     const signals = this.#signals;
     this.#events = [];
     this.#signals = [];
+    this.#isKept = false;
     for (const event of events) apply(state, event, plan.steps);
     const moment = this.#host.moment();
     const record = (more: readonly SagaEvent[]): void => {
       for (const event of more) apply(state, event, plan.steps);
       events.push(...more);
     };
-    for (const { body } of signals) record(answerSignal(state, body, moment));
+    for (const { body } of signals) {
+      if (body.kind === "deadline") this.deadlineAt = body.at ?? undefined;
+      record(answerSignal(state, body, moment));
+    }
     // A process that stops begins nothing: the next owner does.
     if (!this.#host.isStopping) {
       if (this.#isOverdue(moment.now)) record([{ type: "deadline-passed" }]);

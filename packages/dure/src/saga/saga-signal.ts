@@ -35,8 +35,15 @@ export interface SagaReply {
   readonly data: unknown;
 }
 
+/** The saga's deadline has been moved, in its row too: for whoever has read that before. */
+export interface DeadlineSignal {
+  readonly kind: "deadline";
+  /** Milliseconds since the epoch; null: it has none any more. */
+  readonly at: number | null;
+}
+
 /** What a signal holds. */
-export type SignalBody = SagaCommand | SagaReply;
+export type SignalBody = SagaCommand | SagaReply | DeadlineSignal;
 
 /** What a signal does to a saga in this state. A reply that nobody waits for any more does nothing. */
 export function answerSignal(
@@ -45,6 +52,7 @@ export function answerSignal(
   moment: Moment,
 ): readonly SagaEvent[] {
   if (body.kind === "reply") return answerReply(state, body, moment);
+  if (body.kind === "deadline") return [];
   const { command, actor, why } = body;
   const refusal = refusalOf(state, body);
   if (refusal !== undefined) {

@@ -96,6 +96,16 @@ export interface SagaStore {
     batch: number,
     entries: readonly JournalEntry[],
   ): Promise<ReadonlySet<string>>;
+  /**
+   * As `record`, unless it would wait for another's lock: a user's open transaction may have the id of a saga that
+   * starts. Undefined: nothing was written, for that reason.
+   * @throws FENCED
+   */
+  recordSoon(
+    process: number,
+    batch: number,
+    entries: readonly JournalEntry[],
+  ): Promise<ReadonlySet<string> | undefined>;
   /** One entry as a statement, for the end of a transaction; it fails (FENCED) where `record` would not take it. */
   recordStatement(process: number, batch: number, entry: JournalEntry): Statement;
   /** As `recordStatement`, for the entries of many sagas: all of them, or it fails. */
@@ -114,8 +124,8 @@ export interface SagaStore {
   signals(process: number, limit: number): Promise<readonly SagaSignal[]>;
   /** Signals for these sagas, the oldest first. */
   signalsOf(sagaIds: readonly string[]): Promise<readonly SagaSignal[]>;
-  /** With their journals. What is not there is left out. */
-  load(sagaIds: readonly string[]): Promise<readonly StoredSaga[]>;
+  /** With their journals. What is not there is left out. In `tx`: on its connection, with what it has written. */
+  load(sagaIds: readonly string[], tx?: TransactionHandle): Promise<readonly StoredSaga[]>;
   /**
    * Starts a saga in the caller's transaction, for whichever process has room. Undefined: it was started.
    * Otherwise what has the id.

@@ -66,8 +66,10 @@ export interface Sagas {
    * Asks for a saga to be undone, while its pivot has not begun: what is under way is finished first. Twice is
    * once. When the promise has resolved, or `tx` has committed, the request is durable and whoever drives
    * the saga takes it, in the order of what comes in; the answer says what the journal allowed when it was
-   * asked, the saga's outcome what came of it.
+   * asked, the saga's outcome what came of it. Of a saga whose first step has not begun no step tells anybody: it
+   * ends compensated, and `SagaClosed` commits with that.
    * @throws SAGA_NOT_FOUND
+   * @throws SAGA_COMMAND_REFUSED for a flow, which nobody drives
    */
   cancel(sagaId: string, options: CancelSagaOptions): Promise<CancelOutcome>;
 }

@@ -2,6 +2,7 @@ import { createDeadLetters } from "../admin/dead-letters.ts";
 import type { DeadLetters } from "../admin/dead-letters.ts";
 import { createRelayControl } from "../admin/relay-control.ts";
 import type { RelayControl } from "../admin/relay-control.ts";
+import type { LockControl } from "../admin/lock-control.ts";
 import type { SagaControl } from "../admin/saga-control.ts";
 import type { StoreStatus } from "../admin/admin-store.ts";
 import { settledWithin } from "../core/abort.ts";
@@ -17,8 +18,9 @@ import type { MessageContext } from "../core/message.ts";
 import type { ServiceTransaction, TransactionOptions } from "../core/service-transaction.ts";
 import type { TransactionHandle } from "../core/transaction.ts";
 import type { KeyedRequests } from "../idempotency/keyed-request.ts";
-import type { PoisonPolicy, ReceivedMessage, Subscriber } from "../inbox/inbox.ts";
+import type { Subscriber } from "../inbox/inbox.ts";
 import type { OrderCounts } from "../inbox/order-check.ts";
+import type { Locks } from "../lock/locks.ts";
 import { createOutbox } from "../outbox/outbox.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import type { Relay } from "../outbox/relay.ts";
@@ -31,6 +33,8 @@ import { startConsumer } from "./consumer-wiring.ts";
 import type { ConsumerWiring, Group } from "./consumer-wiring.ts";
 import { assertDedupHorizon } from "./dedup-horizon.ts";
 import { wireFlows } from "./flow-wiring.ts";
+import type { Handler, OnOptions } from "./handler.ts";
+import { wireLocks } from "./lock-wiring.ts";
 import { wireKeys } from "./keyed-runner.ts";
 import type { KeyedTransaction } from "./keyed-runner.ts";
 import { runMaintenance } from "./maintenance-loop.ts";
@@ -41,22 +45,6 @@ import { wireSagas } from "./saga-wiring.ts";
 import { wireSemaphores } from "./semaphore-wiring.ts";
 import { runInTransaction } from "./service-transaction.ts";
 import type { TransactionParts } from "./service-transaction.ts";
-
-/** What {@link Dure.on} takes. */
-export interface OnOptions {
-  /** The consumer group: each message is handled once per group. @defaultValue the service's name */
-  readonly group?: string;
-  /** What a message that failed for good does to its key: hold it until someone looks, or let it go on. @defaultValue "park-key" */
-  readonly whenPoisoned?: PoisonPolicy;
-  /** Where a group that is new begins. @defaultValue "earliest" */
-  readonly from?: "earliest" | "latest";
-}
-
-/** Handles one message in the transaction that also holds its dedup record. Throwing undoes it and tries again later. */
-export type Handler<Data, Client> = (
-  message: ReceivedMessage<Data>,
-  tx: ServiceTransaction<Client>,
-) => Promise<void> | void;
 
 /** What a service looks like from outside. */
 export interface DureStatus extends StoreStatus {
@@ -78,6 +66,8 @@ export class Dure<Client = unknown> {
   readonly deadLetters: DeadLetters;
   /** The relays of this service, in whatever process they run: pause, resume, drain, repair. */
   readonly relay: RelayControl;
+  /** Locks with fencing tokens, and what an operator sees of them and does to them. */
+  readonly locks: Locks<Client> & LockControl;
   /** Starts sagas, waits for them, and what an operator sees of them and does to them. */
   readonly sagas: Sagas & SagaControl;
   /** Requests that are carried out once, with what they write; `dure/http/…` has it for web frameworks. */
@@ -118,6 +108,12 @@ export class Dure<Client = unknown> {
       store: options.store.outbox,
       clock: this.#clock,
       onWritten: () => this.#wakeRelays(),
+    });
+    this.locks = wireLocks<Client>({
+      options,
+      clock: this.#clock,
+      logger: this.#logger,
+      transaction: (work, more) => this.#run(work, () => undefined, more),
     });
     const { sagas, engine, outcomes, handlers } = wireSagas({
       options,

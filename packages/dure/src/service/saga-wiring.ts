@@ -1,5 +1,6 @@
 import type { Clock } from "../core/clock.ts";
-import type { EventDefinition } from "../core/event.ts";
+import { isDureError } from "../core/errors.ts";
+import type { EventDefinition, EventToWrite } from "../core/event.ts";
 import type { Logger } from "../core/logger.ts";
 import type { ServiceTransaction } from "../core/service-transaction.ts";
 import type { Statement, TransactionHandle } from "../core/transaction.ts";
@@ -9,7 +10,9 @@ import { prepareEvent } from "../outbox/outbox.ts";
 import { failureOf } from "../saga/attempt-execution.ts";
 import { owedSteps } from "../saga/saga-decision.ts";
 import type { AnySagaDefinition } from "../saga/saga-definition.ts";
-import { SagaParked } from "../saga/saga-alert.ts";
+import { SagaClosed, SagaParked } from "../saga/saga-alert.ts";
+import type { SagaClosedData } from "../saga/saga-alert.ts";
+import type { AttemptOutcome } from "../saga/saga-attempt.ts";
 import { SagaEngine } from "../saga/saga-engine.ts";
 import type { SagaSettings } from "../saga/saga-engine.ts";
 import type { SagaEvent } from "../saga/saga-event.ts";
@@ -98,7 +101,7 @@ export function wireSagas<Client>(parts: WiringParts<Client>): {
   };
 }
 
-/** What the engine says outside with an entry: commands by message, and that a saga was parked. */
+/** What the engine says outside with an entry: commands by message, that a saga was parked, an end that no step can tell. */
 export function createAnnouncer(
   logger: Logger,
   clock: Clock,
@@ -110,9 +113,29 @@ export function createAnnouncer(
       else if (event.type === "begun" || event.type === "undo-begun") {
         announced.push(...commanded(run, event, clock));
       }
+      const closing = closingOf(run, event);
+      if (closing !== undefined) announced.push(closed(run, closing));
     }
     return announced;
   };
+}
+
+type Closing = Pick<SagaClosedData, "status" | "code" | "error" | "actor">;
+
+/** What ends a saga without any of its own steps; undefined: this event does not. */
+function closingOf({ state }: SagaRun, event: SagaEvent): Closing | undefined {
+  if (event.type === "commanded" && event.command === "resolve" && event.as !== undefined) {
+    return { status: event.as, code: "RESOLVED", error: event.why, actor: event.actor };
+  }
+  if (event.type !== "compensated" || state.steps.size > 0) return undefined;
+  const { code, error } = event.reason;
+  return { status: "COMPENSATED", code, error, actor: null };
+}
+
+function closed({ sagaId, plan }: SagaRun, closing: Closing): Announcement {
+  const { name, version } = plan.definition;
+  const data = { sagaId, definition: name, version, ...closing };
+  return { event: SagaClosed.of(data), correlationId: sagaId };
 }
 
 function parked(
@@ -147,29 +170,39 @@ function commanded(
   const step = run.state.steps.get(event.step);
   const action = isUndo ? step?.plan.compensation?.action : step?.plan.action;
   if (step === undefined || action?.kind !== "message") return [];
-  const command = checked(commandOf(run, step, isUndo), clock);
-  if ("failure" in command) {
-    run.failAfterwards(step, isUndo, {
-      kind: "failed",
-      ...command.failure,
-      isUnknown: false,
-      isFinal: true,
-    });
+  const command = commandOf(run, step, isUndo);
+  const fit = "failure" in command ? command.failure : fitOf(command.event, clock);
+  if (typeof fit === "object") {
+    run.failAfterwards(step, isUndo, finalFailure(fit));
     return [];
   }
+  if ("failure" in command) return [];
   const correlationId = `${isUndo ? "undo" : "do"}/${event.step}/${event.attempt}/${run.sagaId}`;
-  return [{ event: command.event, correlationId }];
+  if (fit === "fits") return [{ event: command.event, correlationId }];
+  const fail = run.checkAfterwards(step, isUndo);
+  const onInvalid = (error: unknown): void => fail(finalFailure(failureOf(error)));
+  return [{ event: command.event, correlationId, onInvalid }];
 }
 
-/** A command that does not fit its schema would stop the entry that it is to be written with, for ever. */
-function checked(command: ReturnType<typeof commandOf>, clock: Clock): typeof command {
-  if ("failure" in command) return command;
+function finalFailure(failure: ReturnType<typeof failureOf>): AttemptOutcome {
+  return { kind: "failed", ...failure, isUnknown: false, isFinal: true };
+}
+
+/**
+ * What is wrong with a command that does not fit its schema: it would stop the entry that it is to be written with,
+ * for ever. `unknown`: its schema takes its time.
+ */
+function fitOf(
+  event: EventToWrite,
+  clock: Clock,
+): "fits" | "unknown" | ReturnType<typeof failureOf> {
   try {
-    const prepared = prepareEvent(command.event, undefined, clock);
-    if (prepared instanceof Promise) prepared.catch(() => undefined);
-    return command;
+    const prepared = prepareEvent(event, undefined, clock);
+    if (!(prepared instanceof Promise)) return "fits";
+    prepared.catch(() => undefined);
+    return "unknown";
   } catch (error) {
-    return { failure: failureOf(error) };
+    return failureOf(error);
   }
 }
 
@@ -182,12 +215,25 @@ export function createAnnouncementWriter(parts: {
   const { source, outbox, clock } = parts;
   return async ({ sagaId, traceparent }, announced) => {
     const prepared = await Promise.all(
-      announced.map(async ({ event, correlationId }) =>
-        prepareEvent(event, { correlationId, causationId: sagaId, traceparent }, clock),
-      ),
+      announced.map(async ({ event, correlationId, onInvalid }) => {
+        try {
+          const context = { correlationId, causationId: sagaId, traceparent };
+          return await prepareEvent(event, context, clock);
+        } catch (error) {
+          if (onInvalid === undefined || !isRefusedForGood(error)) throw error;
+          onInvalid(error);
+          return undefined;
+        }
+      }),
     );
-    return [outbox.appendStatement(source, prepared)];
+    const fitting = prepared.filter((event) => event !== undefined);
+    return fitting.length === 0 ? [] : [outbox.appendStatement(source, fitting)];
   };
+}
+
+/** The schema has refused it, or has thrown: another attempt would bring the same. */
+function isRefusedForGood(error: unknown): boolean {
+  return !isDureError(error) || error.code === "EVENT_INVALID";
 }
 
 /** One event that answers commands of sagas, and how. */

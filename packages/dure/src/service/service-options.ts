@@ -7,6 +7,7 @@ import type { Faults } from "../core/faults.ts";
 import type { Logger } from "../core/logger.ts";
 import type { Transport } from "../core/transport.ts";
 import type { ConsumerOptions, ConsumerSettings } from "../inbox/consumer.ts";
+import type { LockStore } from "../lock/lock-store.ts";
 import type { RelayOptions, RelaySettings } from "../outbox/relay.ts";
 import type { FlowDefinition } from "../saga/flow-definition.ts";
 import type { AnySagaDefinition } from "../saga/saga-definition.ts";
@@ -34,6 +35,11 @@ export interface DureOptions<Client = unknown> {
   readonly backlog?: BacklogLimits;
   /** All events that the service knows. Given: a message of another type on a subscribed topic is a dead letter at once. */
   readonly contracts?: readonly AnyEventDefinition[];
+  /** Where locks are kept, if not in the service's own database. */
+  readonly locks?: {
+    /** Such as `redisLockStore({ client })` of `dure/redis`. @defaultValue that of `store` */
+    readonly store?: LockStore;
+  };
   /** The sagas that this process drives, and the flows that it follows. */
   readonly sagas?: DrivenSagas;
   /** How this process keeps the permits of its semaphores. */
@@ -73,6 +79,7 @@ const knownOptions = [
   "redriveWindowMs",
   "backlog",
   "contracts",
+  "locks",
   "sagas",
   "semaphores",
   "logger",
@@ -103,6 +110,7 @@ export function readOptions(options: DureOptions): DureSettings {
   if (typeof options.store !== "object" || options.store === null)
     problems.push('store: is missing; postgresStore({ pool }) of "dure/postgres" makes one');
   unknownKeys("", options, knownOptions, problems);
+  unknownKeys("locks.", options.locks ?? {}, ["store"], problems);
   const relayOptions = options.relay === false ? {} : (options.relay ?? {});
   unknownKeys("relay.", relayOptions, knownRelayOptions, problems);
   const relay: RelaySettings = {

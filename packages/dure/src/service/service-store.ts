@@ -1,8 +1,11 @@
 import type { AdminStore } from "../admin/admin-store.ts";
 import type { ParkingStore } from "../core/parking.ts";
 import type { TransactionStore } from "../core/service-transaction.ts";
+import type { TransactionHandle } from "../core/transaction.ts";
 import type { KeyStore } from "../idempotency/key-store.ts";
 import type { InboxStore } from "../inbox/inbox-store.ts";
+import type { FencingClaim } from "../lock/guarded-write.ts";
+import type { LockStore } from "../lock/lock-store.ts";
 import type { OutboxFeed } from "../outbox/outbox-feed.ts";
 import type { OutboxStore } from "../outbox/outbox-store.ts";
 import type { FlowStore } from "../saga/flow-store.ts";
@@ -20,6 +23,15 @@ export interface ServiceStore<Client = unknown> {
   readonly admin: AdminStore;
   readonly sagas: SagaStore;
   readonly flows: FlowStore;
+  readonly locks: LockStore;
+  /**
+   * The guard of transactions under a lock that lives elsewhere, run first in them.
+   * @throws FENCED when a later holder was here
+   */
+  guardWrite(
+    tx: TransactionHandle,
+    write: FencingClaim & { readonly resource: string },
+  ): Promise<void>;
   readonly keys: KeyStore;
   readonly semaphores: SemaphoreStore;
   /** Hints from process to process that the outbox has news; may be lost. */

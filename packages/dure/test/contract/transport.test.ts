@@ -6,9 +6,11 @@ import {
   ResourcePatternTypes,
   ResourceTypes,
 } from "@platformatic/kafka";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { memoryTransport } from "../../src/memory/index.ts";
 import { postgresTransport } from "../../src/postgres/index.ts";
+import { redisStreamsTransport } from "../../src/redis/index.ts";
+import { streamNames } from "../../src/redis/stream-names.ts";
 import { transportContract } from "../../src/testing/index.ts";
 import type { Transport } from "../../src/index.ts";
 import {
@@ -18,6 +20,8 @@ import {
   openTestKafka,
 } from "../support/kafka.ts";
 import type { TestKafka, TestKafkaTransport } from "../support/kafka.ts";
+import { connectRedis, type RedisConnection } from "../support/redis-connection.ts";
+import { needRedis, startTestRedis, type TestRedis } from "../support/redis-server.ts";
 import { createTestDatabase } from "../support/test-database.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { brokenTransports } from "./broken-transports.ts";
@@ -99,6 +103,40 @@ describe("kafkaTransport", () => {
     needsKafka(context, kafka);
     await run({ transport: opened.transport, features, outage });
   });
+});
+
+describe.each(["redis", "ioredis"] as const)("redisStreamsTransport on a client of %s", (kind) => {
+  let redis: TestRedis | undefined;
+  let connection: RedisConnection | undefined;
+  let transport: Transport;
+  const partitions = 8;
+  const prefix = `contract-${kind}`;
+
+  beforeAll(async () => {
+    redis = await startTestRedis();
+    if (redis === undefined) return;
+    connection = await connectRedis(redis.url, kind);
+    transport = redisStreamsTransport({ ...connection, prefix, partitions, leaseMs: 3_000 });
+  });
+  beforeEach((context) => void needRedis(context, redis));
+  afterAll(async () => {
+    await transport?.close();
+    await connection?.close();
+    await redis?.[Symbol.asyncDispose]();
+  });
+
+  // What is no stream takes no entry.
+  const outage = async (topic: string): Promise<() => Promise<void>> => {
+    const keys = Array.from({ length: partitions }, (_, partition) =>
+      streamNames(prefix).stream(topic, partition),
+    );
+    for (const key of keys) await connection?.send("RENAMENX", key, `${key}:aside`);
+    for (const key of keys) await connection?.send("SET", key, "no stream");
+    return async () => {
+      for (const key of keys) await connection?.send("RENAME", `${key}:aside`, key);
+    };
+  };
+  it.each(transportContract)("$name", ({ run }) => run({ transport, outage }));
 });
 
 describe("a transport that breaks a promise is found out", () => {

@@ -61,6 +61,31 @@ describe("a participant", () => {
     expect(effectsOf("c")).toEqual([]);
   });
 
+  it("remembers that it was refused: a late first attempt is refused too, where it would succeed now", async () => {
+    const refuse = (key: string) =>
+      service.dure.transaction((tx) =>
+        barrier.refuse(tx, { key, reason: "OUT_OF_STOCK", message: "none left" }),
+      );
+    const refused = { kind: "refused", reason: "OUT_OF_STOCK", message: "none left" };
+    expect(await refuse("r")).toEqual(refused);
+    expect(await refuse("r")).toEqual(refused);
+    await expect(forward("r")).rejects.toMatchObject({
+      code: "STEP_REFUSED",
+      reason: "OUT_OF_STOCK",
+    });
+    expect(await compensate("r")).toEqual({ kind: "nothing-to-undo" });
+    await expect(forward("r")).rejects.toMatchObject({ code: "STEP_REFUSED" });
+    expect(effectsOf("r")).toEqual([]);
+    // Another attempt was executed between the refusal and its record: that one counts.
+    await forward("s");
+    expect(await refuse("s")).toEqual({ kind: "replayed", answer: { paid: 7 } });
+    await compensate("s");
+    await expect(refuse("s")).rejects.toMatchObject({ code: "STEP_COMPENSATED" });
+    const alone = barrier.refuse(database.pool, { key: "t", reason: "R", message: "m" });
+    await expect(alone).rejects.toMatchObject({ code: "NOT_IN_TRANSACTION" });
+    expect(await forward("t")).toMatchObject({ kind: "executed" });
+  });
+
   it("is refused outside a transaction, where its record would stand alone", async () => {
     const undo = async () => "undone";
     const alone = [

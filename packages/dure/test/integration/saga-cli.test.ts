@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { checkout, facts } from "../support/flows.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test-database.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { order } from "./saga-cli-definitions.ts";
@@ -17,7 +18,10 @@ let database: TestDatabase;
 let service: TestService;
 beforeAll(async () => {
   database = await createTestDatabase({ name: "saga_cli" });
-  service = createTestService({ pool: database.pool, sagas: { definitions: [order] } });
+  service = createTestService({
+    pool: database.pool,
+    sagas: { definitions: [order], flows: [checkout], flowWatchMs: 20 },
+  });
   await service.dure.start();
   for (const id of ["S-1", "S-2", "S-3"]) {
     const run = await service.dure.sagas.start(order, { order: `of ${id}`, ship: false }, { id });
@@ -136,5 +140,22 @@ describe("dure sagas", () => {
     expect(JSON.parse(page.out)).toMatchObject({ sagas: [{}, {}] });
     const timers = await dure("sagas", "timers", "list", "--limit", "1");
     expect(timers.out).toMatch(/^ID +DEFINITION +KEY +STATUS +WAKES +DEADLINE\nM-1 /);
+  });
+
+  it("resolves a flow that nobody answers, once", async () => {
+    await service.dure.transaction(async (tx) => {
+      tx.emit(facts.created, { orderId: "o-1", sagaId: "FLOW-1" });
+    });
+    const isFollowed = () => service.dure.sagas.get("FLOW-1").then(Boolean, () => false);
+    await waitFor(isFollowed, { what: "the flow" });
+    const resolved = await dure("sagas", "resolve", "FLOW-1", "--as", "COMPENSATED", ...by);
+    expect(resolved).toMatchObject({ exitCode: 0, error: "" });
+    await service.dure.sagas.outcome("FLOW-1");
+    const shown = await dure("sagas", "show", "FLOW-1");
+    expect(shown.out).toMatch(/COMPENSATED[^]*heard[^]*resolve as COMPENSATED by ada: by hand/);
+    expect(shown.out).not.toContain("undefined");
+    const again = await dure("sagas", "resolve", "FLOW-1", "--as", "COMPLETED", ...by);
+    expect(again.exitCode).not.toBe(0);
+    expect(again.error).toContain("it has ended as COMPENSATED");
   });
 });

@@ -114,6 +114,37 @@ describe("a start", () => {
     expect(calls).toEqual(["a"]);
   });
 
+  it("that a user's open transaction has in its hands holds up nobody else's", async () => {
+    const definition = saga("held", { version: 1, input }).step("a", said("a")).end();
+    const { dure } = await serve([definition]);
+    const release = gate();
+    const held = gate();
+    const holding = dure.transaction(async (tx) => {
+      await dure.sagas.start(definition, order, { id: "H", tx });
+      held.open();
+      await release.opened;
+    });
+    await held.opened;
+    let isStarted = false;
+    const waiting = dure.sagas.start(definition, order, { id: "H" }).finally(() => {
+      isStarted = true;
+    });
+    for (let round = 0; round < 5; round += 1) {
+      const runs = Promise.all(
+        Array.from({ length: 20 }, async () =>
+          (await dure.sagas.start(definition, order)).outcome(),
+        ),
+      );
+      expect(await within(runs, { what: "the others" })).toHaveLength(20);
+    }
+    expect(isStarted).toBe(false);
+    release.open();
+    await holding;
+    expect((await waiting).isNew).toBe(false);
+    expect(await (await waiting).outcome()).toMatchObject({ kind: "completed" });
+    expect(calls).toHaveLength(101);
+  });
+
   it("whose input PostgreSQL cannot read is refused, and stops nobody else's", async () => {
     const definition = saga("odd", { version: 1, input, key: (given) => given.order })
       .step("a", said("a"))
@@ -409,5 +440,36 @@ describe("a step by message", () => {
       reason: { code: "EVENT_INVALID" },
     });
     expect(calls).toEqual(["before", "undo before"]);
+  });
+
+  it("whose asynchronous schema refuses a command fails for good, and one that takes it is done", async () => {
+    const slowly = event("late.asked", {
+      version: 1,
+      schema: z.object({ order: z.string() }).refine(async ({ order: id }) => id !== "bad"),
+      key: (data) => data.order,
+    });
+    const definition = saga("slow-misfit", { version: 1, input })
+      .step("before", said("before"))
+      .step("ask", {
+        ...askStep,
+        timeoutMs: 60_000,
+        send: (step) => slowly.of({ order: step.input.order }),
+      })
+      .end();
+    const { dure } = await serve([definition]);
+    const bad = await dure.sagas.start(definition, { order: "bad" });
+    expect(await within(bad.outcome(), { what: "the refusal" })).toMatchObject({
+      kind: "compensated",
+      reason: { code: "EVENT_INVALID", step: "ask" },
+    });
+    expect(calls).toEqual(["before", "undo before"]);
+    const good = await dure.sagas.start(definition, { order: "good" });
+    await waitFor(
+      async () =>
+        (await count("from dure.saga_live where process is null and wake_at is not null")) === 1,
+      { what: "the saga to wait without a process" },
+    );
+    expect(await count("from dure.log_message where data::json ->> 'order' = 'bad'")).toBe(0);
+    expect((await dure.sagas.get(good.sagaId)).steps.at(-1)).toMatchObject({ phase: "running" });
   });
 });

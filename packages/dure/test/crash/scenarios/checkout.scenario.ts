@@ -8,7 +8,7 @@ import {
   type StepCall,
 } from "../../../src/index.ts";
 import { migrate, postgresStore } from "../../../src/postgres/index.ts";
-import { StepRefusedError } from "../../../src/saga/attempt-execution.ts";
+import { StepRefusedError } from "../../../src/core/errors.ts";
 import type { Invariant, Scene } from "../../../src/explorer/index.ts";
 
 interface Order {

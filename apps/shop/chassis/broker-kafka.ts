@@ -1,16 +1,15 @@
 import { Admin, Consumer, Producer } from "@platformatic/kafka";
 import { kafkaTransport } from "dure/kafka";
-import type { Bus, BusOptions } from "./bus.ts";
-import { messagingLogger } from "./logger.ts";
+import type { KafkaBrokerConfig } from "./broker-config.ts";
+import { messagingLogger } from "./messaging-logger.ts";
+import type { Broker, BrokerOptions } from "./opened-broker.ts";
 
 /** Events by way of Kafka. */
-export function openKafkaBus(
-  brokers: readonly string[],
-  { config, logger, resources }: BusOptions,
-): Bus {
+export function openKafkaBroker(options: BrokerOptions<KafkaBrokerConfig>): Broker {
+  const { config, service, logger, resources } = options;
   const connection = {
-    clientId: `shop-${config.name}`,
-    bootstrapBrokers: [...brokers],
+    clientId: `shop-${service}`,
+    bootstrapBrokers: [...config.brokers],
     connectTimeout: 5_000,
     requestTimeout: 10_000,
     retryDelay: 250,
