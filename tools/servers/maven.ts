@@ -17,7 +17,7 @@ export interface JavaLibraries {
 
 /** Why these libraries cannot be run on this machine; undefined: they can. */
 export async function javaIsMissing({ name }: JavaLibraries): Promise<string | undefined> {
-  if (!(await succeeds("java", "-version"))) {
+  if (!(await succeeds("javac", "-version"))) {
     return "Java 17 is missing (Debian: apt-get install openjdk-17-jdk-headless)";
   }
   const isCached = await exists(join(cacheOf(name), "lib"));
