@@ -41,6 +41,8 @@ export interface KafkaOptions {
   readonly dataDir?: string;
   /** Opens a second listener that takes SASL/PLAIN logins with these names and no others. */
   readonly users?: Readonly<Record<string, string>>;
+  /** Further listeners, each of which tells its clients to come back by another port: that of a proxy in front of it. */
+  readonly listeners?: readonly { readonly port: number; readonly advertisedPort: number }[];
   /** Further lines of `server.properties`. */
   readonly settings?: Readonly<Record<string, string | number>>;
 }
@@ -189,7 +191,8 @@ interface Ports {
   readonly sasl: number | undefined;
 }
 
-function propertiesOf(folder: string, ports: Ports, { users, settings }: KafkaOptions): string {
+function propertiesOf(folder: string, ports: Ports, options: KafkaOptions): string {
+  const { users, settings, listeners = [] } = options;
   const at = (name: string, port: number): string => `${name}://127.0.0.1:${port}`;
   const clients = [at("PLAINTEXT", ports.plain)];
   if (ports.sasl !== undefined) clients.push(at("LOGIN", ports.sasl));
@@ -198,12 +201,22 @@ function propertiesOf(folder: string, ports: Ports, { users, settings }: KafkaOp
     "process.roles": "broker,controller",
     "node.id": 1,
     "controller.quorum.bootstrap.servers": `127.0.0.1:${ports.controller}`,
-    listeners: [...clients, at("CONTROLLER", ports.controller)].join(","),
-    "advertised.listeners": [...clients, at("CONTROLLER", ports.controller)].join(","),
+    listeners: [
+      ...clients,
+      ...listeners.map(({ port }, index) => at(`PROXIED${index}`, port)),
+      at("CONTROLLER", ports.controller),
+    ].join(","),
+    "advertised.listeners": [
+      ...clients,
+      ...listeners.map(({ advertisedPort }, index) => at(`PROXIED${index}`, advertisedPort)),
+      at("CONTROLLER", ports.controller),
+    ].join(","),
     "inter.broker.listener.name": "PLAINTEXT",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map":
+    "listener.security.protocol.map": [
       "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT",
+      ...listeners.map((_, index) => `PROXIED${index}:PLAINTEXT`),
+    ].join(","),
     ...(ports.sasl !== undefined && {
       "sasl.enabled.mechanisms": "PLAIN",
       "listener.name.login.plain.sasl.jaas.config": `org.apache.kafka.common.security.plain.PlainLoginModule required ${logins.join(" ")};`,

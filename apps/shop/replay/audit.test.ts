@@ -150,6 +150,7 @@ const goodFacts: ReplayFacts = {
     returns: { invoiceCount: 0, lineCount: 0 },
   },
   posted: [posted("O-1")],
+  unpostedCount: 0,
   returns: [],
   openReturns: [],
   audit: audit({
@@ -188,7 +189,7 @@ test.each<[string, Partial<ReplayFacts>]>([
     "a refused order",
     { posted: [{ kind: "refused", planned: posted("O-1").planned, why: "422" }] },
   ],
-  ["an order that was not posted", { posted: [] }],
+  ["an order that was not posted", { unpostedCount: 1 }],
   ["a product that differs", { stock: [{ productId: "p", expected: "1", actual: "2" }] }],
   [
     "a ledger that cannot be read",

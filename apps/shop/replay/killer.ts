@@ -1,25 +1,22 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { readProcessList } from "../runtime/process-list.ts";
 import { seededRandom } from "./statistics.ts";
+import type { StartTrouble, Trouble } from "./trouble.ts";
 
-/** How {@link startKiller} goes about it. */
+/** How {@link createKiller} goes about it. */
 export interface KillerOptions {
   /** `processes.json` of the distributed shop. */
   readonly processesPath: string;
   /** Decides who dies when, as far as the processes are the same. */
   readonly seed: number;
-  /** Called after a kill with the service's name. */
-  readonly onKilled: (name: string) => void;
 }
 
-/** Somebody who kills processes until told to stop. */
-export interface Killer {
-  readonly killed: readonly string[];
-  stop(): Promise<void>;
+/** Ends a random process of the shop with SIGKILL every two seconds or so, until told to stop. */
+export function createKiller(options: KillerOptions): StartTrouble {
+  return (onKilled) => startKiller(options, onKilled);
 }
 
-/** Ends a random process of the shop with SIGKILL every two seconds or so. */
-export function startKiller(options: KillerOptions): Killer {
+function startKiller(options: KillerOptions, onKilled: (service: string) => void): Trouble {
   const random = seededRandom(options.seed);
   const stopping = new AbortController();
   const killed: string[] = [];
@@ -31,13 +28,13 @@ export function startKiller(options: KillerOptions): Killer {
       const victim = entries[Math.floor(random() * entries.length)];
       if (victim === undefined || !killNow(victim.pid)) continue;
       killed.push(`${victim.name}#${victim.instance}`);
-      options.onKilled(victim.name);
+      onKilled(victim.name);
     }
   };
   const done = work();
   done.catch(() => undefined); // stop() tells
   return {
-    killed,
+    victims: killed,
     async stop() {
       stopping.abort();
       await done;

@@ -51,6 +51,8 @@ export interface Plan {
 /** The customer of invoices without a CustomerID. */
 export const guest = "guest";
 const itemsMax = 1000;
+/** More often than days of replaying post one file. */
+const lapsMax = 100_000;
 
 /**
  * Turns the lines of a file into orders. Lines of one invoice belong together wherever they stand;
@@ -79,8 +81,12 @@ export function byCustomer<Invoice extends PlannedInvoice>(
   return [...Map.groupBy(invoices, ({ customer }) => customer).values()];
 }
 
-/** How much of a product is put on the shelf: all that is asked for, or about 70 % of it. */
-export function stockFor(product: PlannedProduct, stock: "ample" | "tight"): number {
+/** What is put on the shelf: all that is asked for, about 70 % of it, or enough for a file that comes again and again. */
+export type StockLevel = "ample" | "tight" | "endless";
+
+/** How much of a product is put on the shelf. */
+export function stockFor(product: PlannedProduct, stock: StockLevel): number {
+  if (stock === "endless") return product.quantity * lapsMax;
   return stock === "ample" ? product.quantity : Math.floor((product.quantity * 7) / 10);
 }
 

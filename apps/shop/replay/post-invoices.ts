@@ -20,12 +20,16 @@ export interface PostOptions {
   readonly patienceMs: number;
   /** Called after each invoice, whatever became of it. */
   readonly onPosted: () => void;
+  /** No further invoice is begun once it aborts. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What became of posting a file. */
 export interface PostedInvoices {
-  readonly orders: readonly PostedOrder[];
-  readonly returns: readonly PostedReturn[];
+  readonly orders: PostedOrder[];
+  readonly returns: PostedReturn[];
+  /** Whether the shop gave an answer to each. */
+  readonly isAnswering: boolean;
 }
 
 /**
@@ -47,7 +51,7 @@ export async function postInvoices(
     // Orders of this customer that are not known to be final.
     let open: readonly string[] = [];
     for (const planned of queue) {
-      if (!isAnswering) return;
+      if (!isAnswering || options.signal?.aborted === true) return;
       try {
         if (isReturn(planned)) {
           await waitForOrders(client, open, options);
@@ -73,5 +77,5 @@ export async function postInvoices(
     }
   };
   await Promise.all(Array.from({ length: options.concurrency }, work));
-  return { orders, returns };
+  return { orders, returns, isAnswering };
 }

@@ -11,6 +11,8 @@ import type { StockDifference } from "./stock.ts";
 export interface ReplayFacts {
   readonly plan: Plan;
   readonly posted: readonly PostedOrder[];
+  /** Orders that were meant to be posted and were not. */
+  readonly unpostedCount: number;
   readonly returns: readonly PostedReturn[];
   /** Returns that were accepted and did not come to their end. */
   readonly openReturns: readonly string[];
@@ -52,11 +54,10 @@ export function reportOf(facts: ReplayFacts): Report {
 }
 
 function troublesOf(facts: ReplayFacts): readonly string[] {
-  const { plan, posted, audit, stock, reconciliation } = facts;
-  const unposted = plan.orders.length - posted.length;
+  const { posted, unpostedCount, audit, stock, reconciliation } = facts;
   return [
-    ...(unposted > 0
-      ? [`${number(unposted)} orders were not posted: the shop gave no answer`]
+    ...(unpostedCount > 0
+      ? [`${number(unpostedCount)} orders were not posted: the shop gave no answer`]
       : []),
     ...posted.flatMap((each) =>
       each.kind === "refused" ? [`invoice ${each.planned.invoice} was refused: ${each.why}`] : [],

@@ -8,6 +8,7 @@ import { findFreeBasePort } from "../runtime/ports.ts";
 import { readProcessList } from "../runtime/process-list.ts";
 import { isReady } from "../runtime/readiness.ts";
 import { SetupError } from "../runtime/setup-error.ts";
+import { createKiller } from "./killer.ts";
 import { readReplayOptions, replayUsage } from "./options.ts";
 import type { ReplayOptions } from "./options.ts";
 import { planOrders } from "./plan.ts";
@@ -45,7 +46,8 @@ async function replayAt(url: string, options: ReplayOptions, plan: Plan): Promis
     say(`Killing with seed ${seed}.`);
   }
   say(`Replaying ${plan.orders.length} orders at ${url}`);
-  const report = await runReplay(url, plan, options);
+  const trouble = options.kill && createKiller(options.kill);
+  const report = await runReplay(url, plan, { ...options, trouble });
   say(`\n${report.text}`);
   return report.ok ? 0 : 1;
 }

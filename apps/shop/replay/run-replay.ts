@@ -11,7 +11,6 @@ import { awaitFinal } from "./await-final.ts";
 import type { AwaitFinalOptions } from "./await-final.ts";
 import { createFaults } from "./faults.ts";
 import type { Faults } from "./faults.ts";
-import { startKiller } from "./killer.ts";
 import type { ReplayOptions } from "./options.ts";
 import { listOrders, merchant } from "./order-list.ts";
 import type { Plan } from "./plan.ts";
@@ -26,15 +25,30 @@ import type { Report } from "./report.ts";
 import { createShopClient } from "./shop-client.ts";
 import type { ShopClient } from "./shop-client.ts";
 import { compareStock, putStock } from "./stock.ts";
+import type { StockLevel } from "./plan.ts";
+import type { StartTrouble } from "./trouble.ts";
 
-/** Longer than a killed service needs to come back, with all its retries. */
-const patienceMs = 120_000;
+/** How a replay goes about it. */
+export interface RunOptions extends Pick<ReplayOptions, "mode" | "concurrency" | "faults"> {
+  readonly stock: StockLevel;
+  readonly trouble?: StartTrouble | undefined;
+  /**
+   * How long one call may take with all its repetitions, and how long orders may stand still.
+   * @defaultValue 120000, longer than a killed service needs to come back, with all its retries
+   */
+  readonly patienceMs?: number;
+  /** Where the progress goes. @defaultValue standard output */
+  readonly progress?: Progress;
+}
+
+const patienceMsDefault = 120_000;
 const stockPatienceMs = 30_000;
 /** How long faults and kills go on at most after the last post. */
 const troubleWithinMs = 30_000;
 
 /** Replays a plan at the shop that answers at this address, and finds out what became of it. */
-export async function runReplay(url: string, plan: Plan, options: ReplayOptions): Promise<Report> {
+export async function runReplay(url: string, plan: Plan, options: RunOptions): Promise<Report> {
+  const { patienceMs = patienceMsDefault, progress = createProgress(process.stdout) } = options;
   const client = createShopClient({ gatewayUrl: url, patienceMs });
   const run = randomBytes(4).toString("hex");
   const since = await newestOrder(client, url);
@@ -42,7 +56,6 @@ export async function runReplay(url: string, plan: Plan, options: ReplayOptions)
   const before = await putStock(client, url, { products, stock: options.stock });
 
   const startedAt = systemClock.now();
-  const progress = createProgress(process.stdout);
   const waitFor = async (
     posted: readonly PostedOrder[],
     limits: Pick<AwaitFinalOptions, "restMax" | "withinMs">,
@@ -51,8 +64,8 @@ export async function runReplay(url: string, plan: Plan, options: ReplayOptions)
     const onProgress = (inFlight: number): void => progress.show(`${inFlight} orders on their way`);
     await awaitFinal(client, { url, since: since.at, orderIds, patienceMs, onProgress, ...limits });
   };
-  const posting = { plan, run, options, progress, waitFor };
-  const { posted, killed, postingSeconds } = await post(client, url, posting);
+  const posting = { plan, run, options, patienceMs, progress, waitFor };
+  const { posted, isEndless, victims, postingSeconds } = await post(client, url, posting);
   await waitFor(posted.orders, {});
   const openReturns = await awaitReturns(client, posted.returns, { url, patienceMs });
   progress.end();
@@ -71,13 +84,14 @@ export async function runReplay(url: string, plan: Plan, options: ReplayOptions)
   return reportOf({
     plan,
     posted: posted.orders,
+    unpostedCount: isEndless ? 0 : plan.orders.length - posted.orders.length,
     returns: posted.returns,
     openReturns,
     audit: found,
     stock,
     reconciliation: await client.ask(call, reconciliationSchema),
     retryCount: client.retryCount,
-    killed,
+    killed: victims,
     postingSeconds,
     totalSeconds: ((found.lastFinalAt ?? startedAt) - startedAt) / 1000,
   });
@@ -92,14 +106,17 @@ export function besideGateway(gatewayUrl: string, service: ServiceName): string 
 
 interface Posting {
   readonly posted: PostedInvoices;
-  readonly killed: readonly string[];
+  /** No number of orders was meant to be posted. */
+  readonly isEndless: boolean;
+  readonly victims: readonly string[];
   readonly postingSeconds: number;
 }
 
 interface PostingOptions {
   readonly plan: Plan;
   readonly run: string;
-  readonly options: ReplayOptions;
+  readonly options: RunOptions;
+  readonly patienceMs: number;
   readonly progress: Progress;
   /** Waits until most of the orders are through. */
   readonly waitFor: (
@@ -111,42 +128,61 @@ interface PostingOptions {
 async function post(
   client: ShopClient,
   url: string,
-  { plan, run, options, progress, waitFor }: PostingOptions,
+  posting: PostingOptions,
 ): Promise<Posting> {
-  const { invoices } = plan;
+  const { options, waitFor } = posting;
   const faults = faultsOf(client, url, options);
   const background: Promise<void>[] = [];
-  const killer =
-    options.kill &&
-    startKiller({ ...options.kill, onKilled: (name) => void background.push(faults.remind(name)) });
+  const trouble = options.trouble?.((name) => void background.push(faults.remind(name)));
   const startedAt = performance.now();
   try {
     await faults.apply();
-    let count = 0;
-    const { mode, concurrency } = options;
-    const onPosted = (): void => {
-      count += 1;
-      progress.show(
-        `posted ${count} of ${invoices.length} invoices, ${client.retryCount} calls repeated`,
-      );
-      if (count === Math.ceil(invoices.length / 2)) background.push(faults.breakOff());
-    };
-    const postOptions = { url, run, mode, concurrency, patienceMs, onPosted };
-    const posted = await postInvoices(client, invoices, postOptions);
+    const onHalf = (): void => void background.push(faults.breakOff());
+    const posted = await postLaps(client, url, posting, { over: trouble?.over, onHalf });
     const postingSeconds = (performance.now() - startedAt) / 1000;
     // Posting is quicker than what follows from it, and that is what the trouble is meant for.
-    const isTroubled = killer !== undefined || options.faults !== "none";
+    const goesOn = trouble !== undefined && trouble.over?.aborted !== true;
     const restMax = Math.floor(posted.orders.length / 4);
-    if (isTroubled) await waitFor(posted.orders, { restMax, withinMs: troubleWithinMs });
-    return { posted, killed: killer?.killed ?? [], postingSeconds };
+    if (goesOn || options.faults !== "none") {
+      await waitFor(posted.orders, { restMax, withinMs: troubleWithinMs });
+    }
+    const isEndless = trouble?.over !== undefined;
+    return { posted, isEndless, victims: trouble?.victims ?? [], postingSeconds };
   } finally {
-    await killer?.stop();
+    await trouble?.stop();
     await Promise.allSettled(background);
     await faults.clear();
   }
 }
 
-function faultsOf(client: ShopClient, url: string, options: ReplayOptions): Faults {
+/** Posts the plan once, or again and again, each time under keys of its own, until `over`. */
+async function postLaps(
+  client: ShopClient,
+  url: string,
+  { plan, run, options, patienceMs, progress }: PostingOptions,
+  { over, onHalf }: { readonly over: AbortSignal | undefined; readonly onHalf: () => void },
+): Promise<PostedInvoices> {
+  const { invoices } = plan;
+  const { mode, concurrency } = options;
+  const all: PostedInvoices = { orders: [], returns: [], isAnswering: true };
+  let count = 0;
+  const onPosted = (): void => {
+    count += 1;
+    const whole = over === undefined ? ` of ${invoices.length}` : "";
+    progress.show(`posted ${count}${whole} invoices, ${client.retryCount} calls repeated`);
+    if (count === Math.ceil(invoices.length / 2)) onHalf();
+  };
+  for (let lap = 1; ; lap += 1) {
+    const own = { run: lap === 1 ? run : `${run}-${lap}`, signal: over };
+    const rest = { url, mode, concurrency, patienceMs, onPosted };
+    const posted = await postInvoices(client, invoices, { ...own, ...rest });
+    all.orders.push(...posted.orders);
+    all.returns.push(...posted.returns);
+    if (over === undefined || over.aborted || !posted.isAnswering) return all;
+  }
+}
+
+function faultsOf(client: ShopClient, url: string, options: RunOptions): Faults {
   const at = (service: ServiceName): string =>
     options.faults === "none" ? "" : besideGateway(url, service);
   const urls = {

@@ -3,7 +3,7 @@ import { productViewSchema } from "../contracts/http/products.ts";
 import type { ProductView } from "../contracts/http/products.ts";
 import { merchant } from "./order-list.ts";
 import { stockFor } from "./plan.ts";
-import type { PlannedProduct } from "./plan.ts";
+import type { PlannedProduct, StockLevel } from "./plan.ts";
 import type { ShopClient } from "./shop-client.ts";
 
 /** A product on the shelf before the first order. */
@@ -23,7 +23,7 @@ const readAgainMs = 500;
 export async function putStock(
   client: ShopClient,
   url: string,
-  options: { readonly products: readonly PlannedProduct[]; readonly stock: "ample" | "tight" },
+  options: { readonly products: readonly PlannedProduct[]; readonly stock: StockLevel },
 ): Promise<StockBefore> {
   const before = new Map<string, ProductView>();
   await forEachOf(options.products, async (product) => {

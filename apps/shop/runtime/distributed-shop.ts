@@ -1,5 +1,6 @@
 import { rm } from "node:fs/promises";
 import { clearBroker } from "./broker-option.ts";
+import type { ServiceConfig } from "../chassis/config.ts";
 import { dataFolder, demoSecret, prepareDataFolder } from "./data-folder.ts";
 import { connectDatabases, startEmbeddedDatabases } from "./databases.ts";
 import type { Databases } from "./databases.ts";
@@ -15,6 +16,12 @@ import type { DistributedOptions } from "./shop-command.ts";
 import { superviseProcess } from "./supervised-process.ts";
 import type { SupervisedProcess } from "./supervised-process.ts";
 
+/** What {@link startDistributedShop} takes beside a command line. */
+export interface DistributedShopOptions extends DistributedOptions {
+  /** Sends a service by other ways to its database, its broker and its peers: proxies. */
+  readonly route?: ((config: ServiceConfig) => ServiceConfig) | undefined;
+}
+
 const readyWithinMs = 90_000;
 const serviceStopWithinMs = 4000;
 const databaseStopWithinMs = 6000;
@@ -27,7 +34,7 @@ const databaseStopWithinMs = 6000;
  * @throws SetupError with what to change, or naming the service that failed
  */
 export async function startDistributedShop(
-  options: DistributedOptions,
+  options: DistributedShopOptions,
   log: (line: string) => void,
 ): Promise<RunningShop> {
   const { basePort, host, signal } = options;
@@ -87,10 +94,11 @@ interface Start {
   readonly onChange: () => void;
 }
 
-async function startProcesses(options: DistributedOptions, start: Start): Promise<void> {
+async function startProcesses(options: DistributedShopOptions, start: Start): Promise<void> {
   for (const name of serviceNames) {
     for (let instance = 1; instance <= options.instances[name]; instance += 1) {
-      const config = serviceConfig(start.layout, name);
+      const direct = serviceConfig(start.layout, name);
+      const config = options.route?.(direct) ?? direct;
       // Fixed for the life of the shop, so that a process that comes back is found where it was.
       const port = instance === 1 ? config.port : await findFreePort();
       const { log, onChange } = start;

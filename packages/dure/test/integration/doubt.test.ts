@@ -1,7 +1,7 @@
 /** A lost answer to COMMIT is said to be in doubt, never taken for a no or a yes, and costs no second effect (laws O5, I1, X3). */
 import pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type TcpProxy, tcpProxy } from "../support/tcp-proxy.ts";
+import { type TcpProxy, tcpProxy } from "../../../../tools/servers/tcp-proxy.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { waitFor } from "../support/wait-for.ts";
 import {

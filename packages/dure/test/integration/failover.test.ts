@@ -7,7 +7,7 @@ import { describe, expect, it } from "vitest";
 import { startEmbeddedPostgres } from "../../src/embedded/index.ts";
 import { isDureError } from "../../src/index.ts";
 import { classifySqlError, migrate } from "../../src/postgres/index.ts";
-import { tcpProxy } from "../support/tcp-proxy.ts";
+import { tcpProxy } from "../../../../tools/servers/tcp-proxy.ts";
 import { holdsFor, waitFor } from "../support/wait-for.ts";
 import {
   createHandledDatabase,

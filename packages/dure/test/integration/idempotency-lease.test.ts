@@ -2,7 +2,7 @@
 import pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { idempotent } from "../../src/http/fetch/index.ts";
-import { type TcpProxy, tcpProxy } from "../support/tcp-proxy.ts";
+import { type TcpProxy, tcpProxy } from "../../../../tools/servers/tcp-proxy.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { waitFor } from "../support/wait-for.ts";
 import {

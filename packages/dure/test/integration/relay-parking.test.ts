@@ -3,7 +3,7 @@ import pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Publisher, PublishOutcome, RelayOptions, Transport } from "../../src/index.ts";
 import type { EventLog } from "../../src/postgres/index.ts";
-import { tcpProxy } from "../support/tcp-proxy.ts";
+import { tcpProxy } from "../../../../tools/servers/tcp-proxy.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test-database.ts";
 import { holdsFor, waitFor } from "../support/wait-for.ts";
 import {

@@ -4,7 +4,7 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { hasField, spawnChild } from "../support/spawn-child.ts";
-import { type TcpProxy, tcpProxy } from "../support/tcp-proxy.ts";
+import { type TcpProxy, tcpProxy } from "../../../../tools/servers/tcp-proxy.ts";
 import { createTestDatabase } from "../support/test-database.ts";
 import { holdsFor, waitFor, within } from "../support/wait-for.ts";
 
