@@ -11,6 +11,7 @@ import {
 const conditions = ["dure-source", "node"];
 const shopUnit = ["apps/shop/**/domain*.test.ts", "apps/shop/chassis/**/*.test.ts"];
 const shopCrash = ["apps/shop/**/crash/*.test.ts"];
+const chaos = "tools/chaos/crash/*.test.ts";
 const withServer = "packages/dure/test/support/global-setup.ts";
 
 /** One project per tier; tools/test.ts runs them in this order. */
@@ -31,13 +32,14 @@ const projects: TestProjectInlineConfiguration[] = [
     pool: "forks",
   }),
   project("crash", {
-    include: ["packages/dure/test/crash/**/*.test.ts", ...shopCrash],
+    include: ["packages/dure/test/crash/**/*.test.ts", ...shopCrash, chaos],
     globalSetup: [withServer],
     pool: "forks",
     fileParallelism: false, // each file runs several processes of its own on what may be two cores
   }),
   project("house", {
     include: ["packages/dure/test/*.test.ts", "{tools,docs,examples}/**/*.test.ts"],
+    exclude: ["**/node_modules/**", chaos],
     pool: "threads",
     testTimeout: 180_000, // packing, installing and compiling the tarball
   }),

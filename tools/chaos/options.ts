@@ -13,6 +13,12 @@ import { regressions } from "./regressions.ts";
 import type { ChaosRun } from "./run-chaos.ts";
 import { brokerKinds } from "./schedule.ts";
 
+/** What `npm run chaos` was asked for. */
+export interface ChaosOptions {
+  readonly file: string;
+  readonly runs: readonly ChaosRun[];
+}
+
 /** What `npm run chaos` understands. */
 export const chaosUsage: string = `npm run chaos -- [options]
   --minutes 5          how long things go wrong; fractions are allowed
@@ -41,7 +47,7 @@ const config = {
 
 const logLevels = ["silent", "error", "warn", "info", "debug", "trace"] as const;
 const numberMax = 999_999_999;
-/** Beside the repository, for everybody who works on it. */
+/** Kept beside the repository. */
 const dataFile = fileURLToPath(
   new URL("../../../shared/data/online-retail-2010-12.csv", import.meta.url),
 );
@@ -49,12 +55,17 @@ const dataFile = fileURLToPath(
 /**
  * Reads the command line.
  *
- * @returns the runs that it asks for; undefined when only help was asked for
+ * @returns undefined when only help was asked for
  * @throws UsageError
  */
-export function readChaosOptions(args: readonly string[]): readonly ChaosRun[] | undefined {
+export function readChaosOptions(args: readonly string[]): ChaosOptions | undefined {
   const { values } = readCommandLine(args, config);
   if (values["help"] === true) return undefined;
+  const file = textOf("file", values["file"]);
+  return { file: file === undefined ? dataFile : callersPath(file), runs: runsFrom(values) };
+}
+
+function runsFrom(values: OptionValues): readonly ChaosRun[] {
   const run = runFrom(values);
   if (values["regressions"] !== true) return [run];
   for (const name of ["minutes", "seed", "broker"]) {
@@ -68,9 +79,7 @@ export function readChaosOptions(args: readonly string[]): readonly ChaosRun[] |
 function runFrom(values: OptionValues): ChaosRun {
   const number = (name: string, fallback: number): number =>
     wholeNumber(name, values[name], { min: 1, max: numberMax, fallback });
-  const file = textOf("file", values["file"]);
   return {
-    file: file === undefined ? dataFile : callersPath(file),
     broker: oneOf("broker", values["broker"], brokerKinds) ?? "postgres",
     seed: number("seed", randomInt(1, numberMax)),
     durationMs: Math.round(readMinutes(textOf("minutes", values["minutes"])) * 60_000),

@@ -1,7 +1,6 @@
-import { performance } from "node:perf_hooks";
 import type { CheckoutMode } from "../../apps/shop/contracts/http/orders.ts";
-import { planOrders } from "../../apps/shop/replay/plan.ts";
-import { readRecords } from "../../apps/shop/replay/read-file.ts";
+import type { Plan } from "../../apps/shop/replay/plan.ts";
+import type { Progress } from "../../apps/shop/replay/progress.ts";
 import { runReplay } from "../../apps/shop/replay/run-replay.ts";
 import type { Report } from "../../apps/shop/replay/report.ts";
 import { readProcessList } from "../../apps/shop/runtime/process-list.ts";
@@ -18,18 +17,29 @@ import { createScheduledTrouble } from "./scheduled-trouble.ts";
 
 /** One run, which its seed and these figures describe. */
 export interface ChaosRun {
-  readonly file: string;
   readonly broker: BrokerKind;
   readonly seed: number;
   /** How long things go wrong. */
   readonly durationMs: number;
-  /** Stops early: only the first invoices of the file, once. Undefined: again and again until the time is over. */
+  /** The trouble ends with the last invoice of the plan. Else the plan is posted again and again until the time is over. */
   readonly limit: number | undefined;
   readonly mode: CheckoutMode | undefined;
   /** Customers that order at a time. */
   readonly concurrency: number;
   readonly instances: Readonly<Partial<Record<ServiceName, number>>>;
   readonly logLevel: string;
+}
+
+/** What {@link runChaos} takes beside the run. */
+export interface ChaosRunOptions {
+  /** What is posted. */
+  readonly plan: Plan;
+  /** Gets the schedule at first, and a line for each disturbance. */
+  readonly say: (text: string) => void;
+  /** @defaultValue standard output */
+  readonly progress?: Progress;
+  /** Gives up a start under way. */
+  readonly signal?: AbortSignal;
 }
 
 /** What a run came to. */
@@ -42,25 +52,16 @@ export interface ChaosResult {
 const patienceMs = 300_000;
 /** What was left over when all orders were final gets so long to go away; longer than any lease. */
 const limboMsMax = 120_000;
-/** More invoices than that per minute no machine of two cores posts; fewer products are put on the shelf for them. */
-const invoicesPerMinuteMax = 600;
 
 /**
  * Starts a shop, spoils it as the seed says while real orders are posted, lets everything heal, and finds
  * out whether anything is lost, doubled, out of order or left over.
- *
- * @param say gets the schedule at first, and a line for each disturbance
  */
-export async function runChaos(
-  run: ChaosRun,
-  say: (text: string) => void,
-  signal?: AbortSignal,
-): Promise<ChaosResult> {
+export async function runChaos(run: ChaosRun, options: ChaosRunOptions): Promise<ChaosResult> {
+  const { plan, say, progress, signal } = options;
   const lanes = scheduleOf(run);
   say(`Broker ${run.broker}, seed ${run.seed}, ${run.durationMs / 60_000} minutes. The schedule:`);
   for (const line of scheduleLines(lanes)) say(line);
-  const invoicesMax = run.limit ?? Math.ceil((run.durationMs / 60_000) * invoicesPerMinuteMax);
-  const plan = planOrders(await readRecords(run.file), invoicesMax);
   const { broker, instances, logLevel } = run;
   await using stage = await startChaosShop({ broker, instances, logLevel, log: say, signal });
   const killWithUs = (): void => stage.kill();
@@ -78,6 +79,7 @@ export async function runChaos(
       stock: isEndless ? "endless" : "ample",
       trouble: trouble.start,
       patienceMs,
+      ...(progress === undefined ? {} : { progress }),
     });
     const limbo = await awaitNoLimbo(stage.database, { withinMs: limboMsMax });
     const restAt = performance.now();

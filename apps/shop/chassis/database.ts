@@ -15,8 +15,9 @@ export interface DatabaseOptions {
 }
 
 /**
- * A pool for one service. A connection that breaks while idle is logged and replaced; without the
- * listener it would end the process, and in the embedded shop every service with it.
+ * A pool for one service. A connection that breaks while idle is logged and replaced, and one that breaks
+ * between two queries of a transaction fails the next of them; without the listeners either would end the
+ * process, and in the embedded shop every service with it.
  */
 export function createDatabasePool(options: DatabaseOptions): Pool {
   const pool = new Pool({
@@ -31,6 +32,8 @@ export function createDatabasePool(options: DatabaseOptions): Pool {
     keepAlive: true,
   });
   pool.on("error", (error) => options.logger.warn({ err: error }, "idle connection lost"));
+  // The pool listens only while it has the connection itself.
+  pool.on("connect", (client) => void client.on("error", () => undefined));
   return options.instruments?.pool(pool) ?? pool;
 }
 
