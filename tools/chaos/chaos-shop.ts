@@ -8,7 +8,10 @@ import { startDistributedShop } from "../../apps/shop/runtime/distributed-shop.t
 import type { RunningShop } from "../../apps/shop/runtime/embedded-shop.ts";
 import { findFreeBasePort, findFreePort } from "../../apps/shop/runtime/ports.ts";
 import { serviceNames } from "../../apps/shop/runtime/services.ts";
-import { type EmbeddedPostgres, startEmbeddedPostgres } from "../../packages/dure/src/embedded/index.ts";
+import {
+  type EmbeddedPostgres,
+  startEmbeddedPostgres,
+} from "../../packages/dure/src/embedded/index.ts";
 import { kafkaIsMissing, startKafka } from "../servers/kafka.ts";
 import { findRedisServer, redisMissing, startRedisServer } from "../servers/redis.ts";
 import { type Links, openLinks } from "./links.ts";

@@ -38,7 +38,7 @@ export interface Links extends AsyncDisposable {
   /** Everybody's way to the broker. */
   readonly toBroker: readonly TcpProxy[];
   /** The configuration of a service that goes by its proxies. */
-  route(config: ServiceConfig): ServiceConfig;
+  readonly route: (config: ServiceConfig) => ServiceConfig;
   /** Everything passes again, at once. */
   heal(): void;
 }

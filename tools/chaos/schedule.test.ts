@@ -16,18 +16,22 @@ describe.each<BrokerKind>(["postgres", "kafka", "redis"])("with %s", (broker) =>
   const all = (durationMs: number): readonly (readonly Disturbance[])[] =>
     seeds.flatMap((seed) => scheduleOf({ seed, durationMs, broker }));
 
-  test.each([0.5, 3, 30])("in %d minutes nothing overlaps in its lane or outlasts the time", (minutes) => {
-    for (const lane of all(minutes * minuteMs)) {
-      expect(lane.length).toBeGreaterThan(0);
-      for (const [at, { atMs, durationMs }] of lane.entries()) {
-        const next = lane[at + 1]?.atMs ?? minutes * minuteMs;
-        expect(atMs + durationMs).toBeLessThanOrEqual(next);
+  test.each([0.5, 3, 30])(
+    "in %d minutes nothing overlaps in its lane or outlasts the time",
+    (minutes) => {
+      for (const lane of all(minutes * minuteMs)) {
+        expect(lane.length).toBeGreaterThan(0);
+        for (const [at, { atMs, durationMs }] of lane.entries()) {
+          const next = lane[at + 1]?.atMs ?? minutes * minuteMs;
+          expect(atMs + durationMs).toBeLessThanOrEqual(next);
+        }
       }
-    }
-  });
+    },
+  );
 
   test("ten minutes of any seed have every kind of fault, and no outage is over a minute", () => {
-    const common = "kill freeze stop-database crash-database end-sessions delay cut silence refuse abandon";
+    const common =
+      "kill freeze stop-database crash-database end-sessions delay cut silence refuse abandon";
     const own = broker === "postgres" ? ["cut-off-broker"] : ["kill-broker", "freeze-broker"];
     for (const seed of seeds) {
       const found = scheduleOf({ seed, durationMs: 10 * minuteMs, broker }).flat();

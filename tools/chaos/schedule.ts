@@ -159,7 +159,7 @@ function fillLane(kinds: readonly FaultKind[], options: LaneOptions): Lane {
   const { random, durationMs: wholeMs, firstAtMs } = options;
   const lane: Disturbance[] = [];
   let bag: FaultKind[] = [];
-  for (let atMs = firstAtMs; atMs < wholeMs; ) {
+  for (let atMs = firstAtMs; atMs < wholeMs;) {
     if (bag.length === 0) bag = [...kinds];
     const [kind] = bag.splice(Math.floor(random() * bag.length), 1);
     if (kind === undefined) break;
@@ -190,7 +190,11 @@ export function describeFault(fault: Fault): string {
     case "abandon":
     case "refuse":
       return `${fault.kind} ${fault.link}`;
-    default:
+    case "stop-database":
+    case "crash-database":
+    case "kill-broker":
+    case "freeze-broker":
+    case "cut-off-broker":
       return fault.kind.replaceAll("-", " ");
   }
 }

@@ -12,7 +12,12 @@ export interface DatabaseOptions {
   readonly poolMax: number;
   readonly logger: Logger;
   readonly instruments?: ServiceInstruments | undefined;
+  /** How long one answer may take before its connection is given up. @defaultValue 32000 */
+  readonly answerMsMax?: number;
 }
+
+/** No statement of the shop takes so long; one that hangs holds one of few connections. */
+const statementMsMax = 30_000;
 
 /**
  * A pool for one service. A connection that breaks while idle is logged and replaced, and one that breaks
@@ -27,8 +32,10 @@ export function createDatabasePool(options: DatabaseOptions): Pool {
     connectionTimeoutMillis: 5000,
     idleTimeoutMillis: 120_000,
     maxLifetimeSeconds: 300,
-    // A query that hangs holds one of few connections; no statement of the shop takes so long.
-    statement_timeout: 30_000,
+    statement_timeout: statementMsMax,
+    // The server cannot end a statement of which it never heard: over a connection that is half open,
+    // nobody answers, for ever. After the server's own limit, so that its word comes first.
+    query_timeout: options.answerMsMax ?? statementMsMax + 2_000,
     keepAlive: true,
   });
   pool.on("error", (error) => options.logger.warn({ err: error }, "idle connection lost"));

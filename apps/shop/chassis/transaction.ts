@@ -1,5 +1,8 @@
 import type { Pool, PoolClient } from "pg";
 
+/** Behind a statement that nobody answers nothing is answered either. */
+const rollbackMsMax = 2_000;
+
 /**
  * Runs the work in one READ COMMITTED transaction: committed when it resolves, rolled back when it
  * rejects. When the process dies inside, nothing of it has happened.
@@ -17,7 +20,8 @@ export async function inTransaction<T>(
     return result;
   } catch (error) {
     // A connection that cannot even roll back is of no use to anyone else.
-    await client.query("rollback").catch(() => {
+    const rollback = { text: "rollback", query_timeout: rollbackMsMax };
+    await client.query(rollback).catch(() => {
       isBroken = true;
     });
     throw error;

@@ -125,11 +125,7 @@ interface PostingOptions {
   ) => Promise<void>;
 }
 
-async function post(
-  client: ShopClient,
-  url: string,
-  posting: PostingOptions,
-): Promise<Posting> {
+async function post(client: ShopClient, url: string, posting: PostingOptions): Promise<Posting> {
   const { options, waitFor } = posting;
   const faults = faultsOf(client, url, options);
   const background: Promise<void>[] = [];

@@ -1,4 +1,4 @@
-/** A service outlives every session that its database ends: idle, in a query, and between two queries of a transaction. */
+/** A service outlives its sessions: those that the database ends, and those of which nothing is heard any more. */
 import { pino } from "pino";
 import { expect, test } from "vitest";
 import { createDatabasePool } from "../chassis/database.ts";
@@ -26,5 +26,26 @@ test("a session that ends while a transaction thinks fails the transaction and n
     expect(rows).toEqual([{ one: 1 }]);
   } finally {
     await pool.end();
+  }
+});
+
+test("a connection on which nobody answers is given up, in a query and in a transaction, and makes room for another", async () => {
+  await using database = await createTestDatabase("silent_sessions");
+  const logger = pino({ level: "silent" });
+  const options = { service: "provider", poolMax: 1, logger, answerMsMax: 200 } as const;
+  const pool = createDatabasePool({ url: database.url, ...options });
+  try {
+    await expect(pool.query("select pg_sleep(60)")).rejects.toThrow(/timeout/);
+    const silent = inTransaction(pool, (client) => client.query("select pg_sleep(60)"));
+    await expect(silent).rejects.toThrow(/timeout/);
+    const { rows } = await pool.query<{ one: number }>("select 1 as one");
+    expect(rows).toEqual([{ one: 1 }]);
+  } finally {
+    await pool.end();
+    // They still sleep on the server, and would hold the database.
+    await database.pool.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity
+      where datname = current_database() and query like '%pg_sleep(60)%' and pid <> pg_backend_pid()`,
+    );
   }
 });

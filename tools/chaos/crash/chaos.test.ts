@@ -13,7 +13,11 @@ import type { BrokerKind } from "../schedule.ts";
 /** Far more than it takes: seven processes start on what may be two busy cores. */
 const runMsMax = 400_000;
 
-const cases: readonly { readonly broker: BrokerKind; readonly seed: number; readonly seconds: number }[] = [
+const cases: readonly {
+  readonly broker: BrokerKind;
+  readonly seed: number;
+  readonly seconds: number;
+}[] = [
   { broker: "postgres", seed: 4, seconds: 25 },
   { broker: "redis", seed: 5, seconds: 20 },
   { broker: "kafka", seed: 6, seconds: 20 },
