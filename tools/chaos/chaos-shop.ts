@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -108,6 +109,7 @@ export async function startChaosShop(options: ChaosShopOptions): Promise<ChaosSh
     kill: () => {
       shop.kill();
       database.kill();
+      rmSync(data, { recursive: true, force: true, maxRetries: 3 });
     },
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };

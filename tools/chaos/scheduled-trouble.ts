@@ -29,80 +29,105 @@ export function createScheduledTrouble(
   stage: ChaosShop,
   options: ScheduledTroubleOptions,
 ): ScheduledTrouble {
-  let count = 0;
-  let healedAt: number | undefined;
-  const begin = (): Trouble => {
-    const beganAt = performance.now();
-    const over = new AbortController();
-    const stopping = new AbortController();
-    const victims: string[] = [];
-    const log = (what: string): void => {
-      options.log(`${((performance.now() - beganAt) / 1000).toFixed(1).padStart(6)} s  ${what}`);
-    };
-    /** Resolves early when it is to stop. */
-    const untilMs = async (atMs: number): Promise<void> => {
-      const waitMs = Math.max(0, beganAt + atMs - performance.now());
-      await delay(waitMs, undefined, { signal: stopping.signal }).catch(() => undefined);
-    };
-    const carryOut = async ({ fault, durationMs }: Disturbance): Promise<void> => {
-      const what = describeFault(fault);
-      log(durationMs > 0 ? `${what}, for ${(durationMs / 1000).toFixed(1)} s` : what);
-      count += 1;
-      victims.push(what);
-      const startedMs = performance.now() - beganAt;
-      const heal = await disturb(stage, fault);
-      if (heal === undefined) return;
-      try {
-        await untilMs(startedMs + durationMs);
-      } finally {
-        await heal();
-        log(`healed: ${what}`);
-      }
-    };
-    const runLane = async (lane: Lane): Promise<void> => {
-      for (const disturbance of lane) {
-        await untilMs(disturbance.atMs);
-        if (stopping.signal.aborted) return;
-        await carryOut(disturbance);
-      }
-    };
-    const work = async (): Promise<void> => {
-      try {
-        const lanes = options.lanes.map((lane) =>
-          runLane(lane).catch((error: unknown) => {
-            // The other lane heals what it has broken, before the failure is told.
-            stopping.abort();
-            throw error;
-          }),
-        );
-        await Promise.allSettled(lanes);
-        await Promise.all(lanes);
-        await untilMs(options.durationMs);
-      } finally {
-        stage.links.heal();
-        healedAt = performance.now();
-        log("everything is whole again");
-        over.abort();
-      }
-    };
-    const done = work();
-    done.catch(() => undefined); // stop() tells
-    return {
-      victims,
-      ...(options.isEndless ? { over: over.signal } : {}),
-      async stop() {
-        stopping.abort();
-        await done;
-      },
-    };
-  };
+  let run: TroubleRun | undefined;
   return {
-    start: begin,
+    start: () => {
+      run = new TroubleRun(stage, options);
+      run.begin();
+      return run.trouble;
+    },
     get count() {
-      return count;
+      return run?.victims.length ?? 0;
     },
     get healedAt() {
-      return healedAt;
+      return run?.healedAt;
     },
   };
+}
+
+class TroubleRun {
+  readonly victims: string[] = [];
+  readonly trouble: Trouble;
+  healedAt: number | undefined;
+  readonly #stage: ChaosShop;
+  readonly #options: ScheduledTroubleOptions;
+  readonly #beganAt = performance.now();
+  readonly #over = new AbortController();
+  readonly #stopping = new AbortController();
+  #done: Promise<void> = Promise.resolve();
+
+  constructor(stage: ChaosShop, options: ScheduledTroubleOptions) {
+    this.#stage = stage;
+    this.#options = options;
+    this.trouble = {
+      victims: this.victims,
+      ...(options.isEndless ? { over: this.#over.signal } : {}),
+      stop: async () => {
+        this.#stopping.abort();
+        await this.#done;
+      },
+    };
+  }
+
+  begin(): void {
+    this.#done = this.#run();
+    this.#done.catch(() => undefined); // stop() tells
+  }
+
+  async #run(): Promise<void> {
+    try {
+      const lanes = this.#options.lanes.map(async (lane) => {
+        try {
+          await this.#runLane(lane);
+        } catch (error) {
+          // The other lane heals what it has broken, before the failure is told.
+          this.#stopping.abort();
+          throw error;
+        }
+      });
+      await Promise.allSettled(lanes);
+      await Promise.all(lanes);
+      await this.#until(this.#options.durationMs);
+    } finally {
+      this.#stage.links.heal();
+      this.healedAt = performance.now();
+      this.#log("everything is whole again");
+      this.#over.abort();
+    }
+  }
+
+  async #runLane(lane: Lane): Promise<void> {
+    for (const disturbance of lane) {
+      await this.#until(disturbance.atMs);
+      if (this.#stopping.signal.aborted) return;
+      await this.#carryOut(disturbance);
+    }
+  }
+
+  async #carryOut({ fault, durationMs }: Disturbance): Promise<void> {
+    const what = describeFault(fault);
+    this.#log(durationMs > 0 ? `${what}, for ${(durationMs / 1000).toFixed(1)} s` : what);
+    this.victims.push(what);
+    const startedMs = this.#elapsedMs();
+    const heal = await disturb(this.#stage, fault);
+    if (heal === undefined) return;
+    await this.#until(startedMs + durationMs);
+    await heal();
+    this.#log(`healed: ${what}`);
+  }
+
+  /** Resolves early when the trouble is to stop. */
+  async #until(atMs: number): Promise<void> {
+    const { signal } = this.#stopping;
+    const waitMs = Math.max(0, atMs - this.#elapsedMs());
+    await delay(waitMs, undefined, { signal }).catch(() => undefined);
+  }
+
+  #elapsedMs(): number {
+    return performance.now() - this.#beganAt;
+  }
+
+  #log(what: string): void {
+    this.#options.log(`${(this.#elapsedMs() / 1000).toFixed(1).padStart(6)} s  ${what}`);
+  }
 }

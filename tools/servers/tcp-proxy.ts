@@ -38,44 +38,16 @@ interface Pair {
 /** Starts a proxy on a free loopback port to the server of this URL . */
 export async function tcpProxy(target: string): Promise<TcpProxy> {
   const url = new URL(target);
-  const targetAddress = { host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) };
-  const pairs = new Set<Pair>();
-  const held = new Set<Direction>();
-  let latencyMs = 0;
-  let isRefusing = false;
-  const state: PumpState = { latencyMs: () => latencyMs, isHeld: (way) => held.has(way) };
-
+  const state: ProxyState = { latencyMs: 0, isRefusing: false, held: new Set(), pairs: new Set() };
+  const address = { host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) };
   const listener = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
-    if (isRefusing) {
-      client.resetAndDestroy();
-      return;
-    }
-    const server = connect({ ...targetAddress, allowHalfOpen: true, noDelay: true });
-    const pumps = [
-      createPump(client, server, "toServer", state),
-      createPump(server, client, "toClient", state),
-    ];
-    const pair = { client, server, pumps };
-    pairs.add(pair);
-    const end = () => {
-      pairs.delete(pair);
-      for (const pump of pumps) pump.stop();
-      client.destroy();
-      server.destroy();
-    };
-    for (const socket of [client, server]) socket.on("error", end);
-    let openCount = 2;
-    const onClose = () => {
-      openCount -= 1;
-      if (openCount === 0) end();
-    };
-    client.on("close", onClose);
-    server.on("close", onClose);
+    if (state.isRefusing) client.resetAndDestroy();
+    else carry(client, connect({ ...address, allowHalfOpen: true, noDelay: true }), state);
   });
   const port = await listen(listener);
   url.hostname = "127.0.0.1";
   url.port = String(port);
-
+  const { pairs, held } = state;
   const reset = () => {
     for (const { client, server, pumps } of pairs) {
       for (const pump of pumps) pump.stop();
@@ -90,11 +62,11 @@ export async function tcpProxy(target: string): Promise<TcpProxy> {
     url: url.href,
     connectionCount: () => pairs.size,
     setLatency: (value) => {
-      latencyMs = value;
+      state.latencyMs = value;
     },
     cut: reset,
     refuse: () => {
-      isRefusing = true;
+      state.isRefusing = true;
       reset();
     },
     blackHole: (direction = "both") => {
@@ -107,7 +79,7 @@ export async function tcpProxy(target: string): Promise<TcpProxy> {
       for (const { pumps } of pairs) for (const pump of pumps) pump.abandon();
     },
     resume: () => {
-      isRefusing = false;
+      state.isRefusing = false;
       held.clear();
       for (const { pumps } of pairs) for (const pump of pumps) pump.flush();
     },
@@ -119,9 +91,36 @@ export async function tcpProxy(target: string): Promise<TcpProxy> {
   };
 }
 
-interface PumpState {
-  latencyMs(): number;
-  isHeld(direction: Direction): boolean;
+/** How the network is at the moment. */
+interface ProxyState {
+  latencyMs: number;
+  isRefusing: boolean;
+  readonly held: Set<Direction>;
+  readonly pairs: Set<Pair>;
+}
+
+/** Carries bytes between the two until both have closed, or one has failed. */
+function carry(client: Socket, server: Socket, state: ProxyState): void {
+  const pumps = [
+    createPump(client, server, "toServer", state),
+    createPump(server, client, "toClient", state),
+  ];
+  const pair = { client, server, pumps };
+  state.pairs.add(pair);
+  const end = () => {
+    state.pairs.delete(pair);
+    for (const pump of pumps) pump.stop();
+    client.destroy();
+    server.destroy();
+  };
+  for (const socket of [client, server]) socket.on("error", end);
+  let openCount = 2;
+  const onClose = () => {
+    openCount -= 1;
+    if (openCount === 0) end();
+  };
+  client.on("close", onClose);
+  server.on("close", onClose);
 }
 
 interface Pump {
@@ -131,13 +130,13 @@ interface Pump {
 }
 
 /** Carries bytes one way: first in a queue with the time each is due, then out while not held. */
-function createPump(from: Socket, to: Socket, direction: Direction, state: PumpState): Pump {
+function createPump(from: Socket, to: Socket, direction: Direction, state: ProxyState): Pump {
   const queue: { readonly bytes: Buffer | undefined; readonly dueAt: number }[] = [];
   let timer: NodeJS.Timeout | undefined;
   let isAbandoned = false;
   const flush = () => {
     clearTimeout(timer);
-    while (!state.isHeld(direction)) {
+    while (!state.held.has(direction)) {
       const next = queue[0];
       if (next === undefined) return;
       const waitMs = next.dueAt - performance.now();
@@ -153,7 +152,7 @@ function createPump(from: Socket, to: Socket, direction: Direction, state: PumpS
   const push = (bytes: Buffer | undefined) => {
     if (isAbandoned) return;
     // Not before what was queued earlier, also when the latency has just become smaller.
-    const dueAt = Math.max(performance.now() + state.latencyMs(), queue.at(-1)?.dueAt ?? 0);
+    const dueAt = Math.max(performance.now() + state.latencyMs, queue.at(-1)?.dueAt ?? 0);
     queue.push({ bytes, dueAt });
     flush();
   };
