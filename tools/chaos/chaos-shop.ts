@@ -7,7 +7,7 @@ import type { ServiceName } from "../../apps/shop/chassis/config.ts";
 import { dataFolder } from "../../apps/shop/runtime/data-folder.ts";
 import { startDistributedShop } from "../../apps/shop/runtime/distributed-shop.ts";
 import type { RunningShop } from "../../apps/shop/runtime/embedded-shop.ts";
-import { findFreeBasePort, findFreePort } from "../../apps/shop/runtime/ports.ts";
+import { findFreeBasePort, postgresPortOffset } from "../../apps/shop/runtime/ports.ts";
 import { serviceNames } from "../../apps/shop/runtime/services.ts";
 import {
   type EmbeddedPostgres,
@@ -74,10 +74,10 @@ export async function startChaosShop(options: ChaosShopOptions): Promise<ChaosSh
   const data = await mkdtemp(join(tmpdir(), "dure-chaos-"));
   starting.defer(() => rm(data, { recursive: true, force: true }));
   const basePort = await findFreeBasePort();
-  const database = await startDatabase(join(data, "database"), options);
+  const databasePort = basePort + postgresPortOffset;
+  const database = await startDatabase(join(data, "database"), databasePort, options);
   starting.defer(() => database.stop("orderly"));
-  const doors = await openDoors(options.broker, Number(new URL(database.url).port));
-  const databasePort = Number(new URL(database.url).port);
+  const doors = doorsTo(options.broker, basePort);
   const links = starting.use(
     await openLinks({ databasePort, basePort, brokerPort: (name) => doors.get(name) ?? 0 }),
   );
@@ -115,6 +115,9 @@ export async function startChaosShop(options: ChaosShopOptions): Promise<ChaosSh
   };
 }
 
+/** Above the services' ports and below PostgreSQL's. */
+const brokerPortOffset = 20;
+
 const instancesOfOne: Readonly<Record<ServiceName, number>> = {
   gateway: 1,
   order: 1,
@@ -127,9 +130,9 @@ const instancesOfOne: Readonly<Record<ServiceName, number>> = {
 
 async function startDatabase(
   dataDir: string,
+  port: number,
   { signal }: ChaosShopOptions,
-): Promise<DatabaseServer & { readonly port: number }> {
-  const port = await findFreePort();
+): Promise<DatabaseServer> {
   // Enough for every process, twice: the sessions of a killed one go when the server notices.
   const settings = { max_connections: 400 };
   const startServer = () => startEmbeddedPostgres({ dataDir, port, settings, signal });
@@ -139,7 +142,6 @@ async function startDatabase(
   const kill = (): void => void (server !== undefined && process.kill(server.pid, "SIGQUIT"));
   return {
     url,
-    port,
     urlOf(name) {
       const own = new URL(url);
       own.pathname = `/shop_${name}`;
@@ -157,18 +159,17 @@ async function startDatabase(
   };
 }
 
-/** The port at which each service's way to the broker ends. Kafka needs a listener for each, since it says where to come back. */
-async function openDoors(
-  broker: BrokerKind,
-  databasePort: number,
-): Promise<ReadonlyMap<ServiceName, number>> {
-  const redisPort = await findFreePort();
-  const doors = new Map<ServiceName, number>();
-  for (const name of serviceNames) {
-    if (broker === "kafka") doors.set(name, await findFreePort());
-    else doors.set(name, broker === "redis" ? redisPort : databasePort);
-  }
-  return doors;
+/**
+ * The port at which each service's way to the broker ends. Kafka needs a listener for each, since it says where
+ * to come back. They are the shop's own: one that the system hands out may be somebody else's after a restart.
+ */
+function doorsTo(broker: BrokerKind, basePort: number): ReadonlyMap<ServiceName, number> {
+  return new Map(
+    serviceNames.map((name, index) => {
+      if (broker === "postgres") return [name, basePort + postgresPortOffset];
+      return [name, basePort + brokerPortOffset + (broker === "kafka" ? index : 0)];
+    }),
+  );
 }
 
 interface BrokerParts {
@@ -198,6 +199,7 @@ async function startBroker(
   const listeners = [...doors].flatMap(([service, port]) =>
     service === "provider" ? [] : [{ port, advertisedPort: links.get(`${service}→broker`).port }],
   );
-  const kafka = starting.use(await startKafka({ listeners }));
+  const port = basePort + brokerPortOffset + doors.size;
+  const kafka = starting.use(await startKafka({ port, listeners }));
   return { config: { kind, brokers: [...kafka.brokers] }, server: kafka };
 }
