@@ -37,7 +37,7 @@ export function createScheduledTrouble(
       return run.trouble;
     },
     get count() {
-      return run?.victims.length ?? 0;
+      return run?.count ?? 0;
     },
     get healedAt() {
       return run?.healedAt;
@@ -46,7 +46,7 @@ export function createScheduledTrouble(
 }
 
 class TroubleRun {
-  readonly victims: string[] = [];
+  count = 0;
   readonly trouble: Trouble;
   healedAt: number | undefined;
   readonly #stage: ChaosShop;
@@ -60,7 +60,7 @@ class TroubleRun {
     this.#stage = stage;
     this.#options = options;
     this.trouble = {
-      victims: this.victims,
+      victims: [], // the log has named them
       ...(options.isEndless ? { over: this.#over.signal } : {}),
       stop: async () => {
         this.#stopping.abort();
@@ -107,7 +107,7 @@ class TroubleRun {
   async #carryOut({ fault, durationMs }: Disturbance): Promise<void> {
     const what = describeFault(fault);
     this.#log(durationMs > 0 ? `${what}, for ${(durationMs / 1000).toFixed(1)} s` : what);
-    this.victims.push(what);
+    this.count += 1;
     const startedMs = this.#elapsedMs();
     const heal = await disturb(this.#stage, fault);
     if (heal === undefined) return;

@@ -13,7 +13,7 @@ import { createFaults } from "./faults.ts";
 import type { Faults } from "./faults.ts";
 import type { ReplayOptions } from "./options.ts";
 import { listOrders, merchant } from "./order-list.ts";
-import type { Plan } from "./plan.ts";
+import type { Plan, StockLevel } from "./plan.ts";
 import { postInvoices } from "./post-invoices.ts";
 import type { PostedInvoices } from "./post-invoices.ts";
 import type { PostedOrder } from "./post-order.ts";
@@ -25,7 +25,6 @@ import type { Report } from "./report.ts";
 import { createShopClient } from "./shop-client.ts";
 import type { ShopClient } from "./shop-client.ts";
 import { compareStock, putStock } from "./stock.ts";
-import type { StockLevel } from "./plan.ts";
 import type { StartTrouble } from "./trouble.ts";
 
 /** How a replay goes about it. */
@@ -174,7 +173,8 @@ async function postLaps(
     const posted = await postInvoices(client, invoices, { ...own, ...rest });
     all.orders.push(...posted.orders);
     all.returns.push(...posted.returns);
-    if (over === undefined || over.aborted || !posted.isAnswering) return all;
+    const isDone = over === undefined || over.aborted || invoices.length === 0;
+    if (isDone || !posted.isAnswering) return all;
   }
 }
 
