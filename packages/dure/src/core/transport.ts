@@ -79,6 +79,8 @@ export interface SubscribeOptions {
   readonly topics: readonly string[];
   /** Where a group that is new begins. @defaultValue "earliest" */
   readonly from?: "earliest" | "latest";
+  /** Of the topics, those whose retry topics are read as well: this group's messages, each when it is due. */
+  readonly retried?: readonly string[];
 }
 
 /** A message that a consumer group has given up, and why. */
@@ -92,6 +94,23 @@ export interface DeadLetterNotice {
   readonly attempts: number;
 }
 
+/** A message of which an attempt has failed, and that waits for its next one in a retry topic. */
+export interface LaterAttempt extends DeadLetterNotice {
+  readonly delayMs: number;
+}
+
+/**
+ * Topics in which failed messages wait for their next attempt, so that neither their key nor their partition
+ * waits. A message comes from there as {@link Message.failures} says, to its own group only, not before its
+ * delay is over.
+ */
+export interface RetryTopics {
+  /** How long a message waits after its first, second, … failure, in milliseconds; it is given up after one more. */
+  readonly delaysMs: readonly number[];
+  /** Durable when it resolves; at least once. Rejects while that cannot be said: the message is not done then. */
+  send(attempt: LaterAttempt): Promise<void>;
+}
+
 /** A way for messages from service to service. */
 export interface Transport extends Publisher {
   readonly name: string;
@@ -102,6 +121,8 @@ export interface Transport extends Publisher {
    * yet. Left out: there is no such place.
    */
   leaveDeadLetter?(notice: DeadLetterNotice): Promise<void>;
+  /** Left out: it has none, and a handler that asks for `retry: "topics"` is refused. */
+  readonly retryTopics?: RetryTopics | undefined;
   /** How long it can deliver a message again, in milliseconds, where that is known: dedup records must be kept longer. */
   readonly retentionMs?: number | undefined;
   /** Regular care of what it keeps, if it has any; asked for about every hour. Safe in many processes at a time. */

@@ -1,6 +1,7 @@
 import { DureError } from "../core/errors.ts";
 import type { KafkaAdmin } from "./clients.ts";
 import { hasApiId } from "./kafka-error.ts";
+import { topicBehind } from "./retry-topic.ts";
 
 /** Topics that must be there, and how one that is not is made. */
 export interface KafkaTopicOptions {
@@ -56,7 +57,7 @@ export class KafkaTopics {
     const { admin, options, retentionMs } = this.#parts;
     const configs = { "retention.ms": String(retentionMs), ...options.configs };
     for (const topic of topics) {
-      const partitions = options.expected?.[topic] ?? options.partitions ?? partitionsDefault;
+      const partitions = this.#partitionsOf(topic);
       await admin
         .createTopics({
           topics: [{ topic, partitions, replicas: options.replicas ?? -1 }],
@@ -66,6 +67,12 @@ export class KafkaTopics {
           if (!hasApiId(error, "TOPIC_ALREADY_EXISTS")) throw error;
         });
     }
+  }
+
+  /** A retry topic has as many as the topic that it belongs to. */
+  #partitionsOf(topic: string): number {
+    const { expected = {}, partitions = partitionsDefault } = this.#parts.options;
+    return expected[topic] ?? expected[topicBehind(topic)] ?? partitions;
   }
 
   /** @throws CONFIGURATION_INVALID naming each expected topic that is missing or has other partitions */

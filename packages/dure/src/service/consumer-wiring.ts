@@ -50,15 +50,20 @@ export function startConsumer(
       isDureError(error, "DATABASE_UNAVAILABLE") || isDureError(error, "COMMIT_IN_DOUBT"),
     retry: settings.retry,
     copies: copiesOn(transport, logger),
+    retryTopics: transport.retryTopics,
     clock,
     faults,
   });
   group.inbox = inbox;
-  const topics = [...new Set(subscribers.map((subscriber) => subscriber.definition.topic))];
+  const topicsOf = (those: readonly Subscriber[]): readonly string[] => [
+    ...new Set(those.map((subscriber) => subscriber.definition.topic)),
+  ];
+  const topics = topicsOf(subscribers);
+  const retried = topicsOf(subscribers.filter(({ retry }) => retry === "topics"));
   const consumer = new Consumer({
     group: name,
     inbox,
-    subscribe: () => transport.subscribe({ group: name, topics, from }),
+    subscribe: () => transport.subscribe({ group: name, topics, from, retried }),
     settings,
     clock,
     logger,

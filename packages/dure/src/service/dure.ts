@@ -41,6 +41,7 @@ import { runMaintenance } from "./maintenance-loop.ts";
 import { readOptions } from "./service-options.ts";
 import type { DureOptions, DureSettings } from "./service-options.ts";
 import { startRelay } from "./relay-wiring.ts";
+import { checkRetryPlace, retryTopicsFor } from "./retry-place.ts";
 import { wireSagas } from "./saga-wiring.ts";
 import { wireSemaphores } from "./semaphore-wiring.ts";
 import { runInTransaction } from "./service-transaction.ts";
@@ -209,7 +210,7 @@ export class Dure<Client = unknown> {
    * A handler that throws is tried again with backoff while its key waits; other keys go on. After the
    * last attempt, or a {@link PermanentError}, the message is a dead letter.
    *
-   * @throws CONFIGURATION_INVALID after start
+   * @throws CONFIGURATION_INVALID after start, or when `retry: "topics"` is to hold a key
    */
   on<Input, Output>(
     definition: EventDefinition<Input, Output>,
@@ -217,9 +218,12 @@ export class Dure<Client = unknown> {
     handler: Handler<Output, Client>,
   ): void {
     if (this.#stop !== undefined) throw misuse("on must be called before start");
+    const { retry = "park", whenPoisoned } = options;
+    checkRetryPlace(definition.type, { retry, whenPoisoned });
     const group = this.#subscribe(options.group ?? this.#options.service, {
       definition,
-      whenPoisoned: options.whenPoisoned ?? "park-key",
+      retry,
+      whenPoisoned: whenPoisoned ?? (retry === "topics" ? "skip" : "park-key"),
       // The inbox has parsed the data with this very definition, and runs in a transaction of this store.
       handle: handler as unknown as Subscriber["handle"],
     });
@@ -237,6 +241,7 @@ export class Dure<Client = unknown> {
    * Checks the schema and begins to relay and to handle. Loops recover by themselves from a lost database
    * or broker.
    * @throws SCHEMA_MISSING, SCHEMA_TOO_NEW, MIGRATION_CHANGED
+   * @throws CONFIGURATION_INVALID when a handler wants retry topics and the transport has none
    * @throws DEDUP_HORIZON_TOO_SHORT when a message could come again after its dedup record is gone
    */
   async start(): Promise<void> {
@@ -248,12 +253,14 @@ export class Dure<Client = unknown> {
     this.#stop = stop;
     const { signal } = stop;
     try {
+      const retryTopics = retryTopicsFor([...this.#groups.values()], transport);
       if (this.#groups.size > 0) {
         assertDedupHorizon({
           service,
           inboxMs: store.retention?.inboxMs,
           transportMs: transport?.retentionMs,
           retry: this.#settings.consumer.retry,
+          retryDelaysMs: retryTopics?.delaysMs ?? [],
           redriveWindowMs: this.#settings.redriveWindowMs,
         });
       }

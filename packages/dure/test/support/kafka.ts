@@ -115,3 +115,36 @@ export async function forgetTopics(brokers: readonly string[]): Promise<void> {
     await admin.close();
   }
 }
+
+/** A record as any other client reads it. */
+export interface PlainRecord {
+  readonly partition: number;
+  readonly offset: bigint;
+  readonly key: Buffer;
+  readonly value: Buffer;
+  readonly headers: ReadonlyMap<string, Buffer>;
+}
+
+/** The first such record of a topic, as any other client reads it. */
+export async function findRecord(
+  kafka: Pick<TestKafka, "brokers">,
+  topic: string,
+  isIt: (record: PlainRecord) => boolean,
+): Promise<PlainRecord> {
+  const consumer = new Consumer({
+    clientId: "onlooker",
+    groupId: `onlooker-${topic}`,
+    bootstrapBrokers: [...kafka.brokers],
+  });
+  const stream = await consumer.consume({ topics: [topic], mode: "earliest", maxWaitTime: 100 });
+  try {
+    for await (const { headers, ...rest } of stream) {
+      const named = [...headers].map(([name, bytes]) => [name.toString(), bytes] as const);
+      const record = { ...rest, headers: new Map(named) };
+      if (isIt(record)) return record;
+    }
+    throw new Error(`topic ${topic} ended`);
+  } finally {
+    await consumer.close(true);
+  }
+}
