@@ -41,6 +41,8 @@ export interface KafkaOptions {
   readonly dataDir?: string;
   /** Opens a second listener that takes SASL/PLAIN logins with these names and no others. */
   readonly users?: Readonly<Record<string, string>>;
+  /** Opens a further listener that speaks TLS, with the key of this PKCS #12 file. */
+  readonly tls?: { readonly keystore: string; readonly password: string };
   /** Further lines of `server.properties`. */
   readonly settings?: Readonly<Record<string, string | number>>;
 }
@@ -51,6 +53,8 @@ export interface KafkaServer {
   readonly brokers: readonly string[];
   /** The same by the listener that asks for a login; empty without users. */
   readonly saslBrokers: readonly string[];
+  /** The same by the listener that speaks TLS; empty without a key. */
+  readonly tlsBrokers: readonly string[];
   readonly dataDir: string;
   /** SIGSTOP: it says nothing and loses nothing. */
   freeze(): void;
@@ -82,6 +86,7 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
     plain: options.port ?? (await freePort()),
     controller: await freePort(),
     sasl: options.users === undefined ? undefined : await freePort(),
+    tls: options.tls === undefined ? undefined : await freePort(),
   };
   await writeFile(join(folder, "server.properties"), propertiesOf(folder, ports, options));
   await writeFile(join(folder, "log4j2.properties"), loggingProperties);
@@ -109,6 +114,7 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
   return {
     brokers: [`127.0.0.1:${ports.plain}`],
     saslBrokers: ports.sasl === undefined ? [] : [`127.0.0.1:${ports.sasl}`],
+    tlsBrokers: ports.tls === undefined ? [] : [`127.0.0.1:${ports.tls}`],
     dataDir: folder,
     freeze: () => broker.signal("SIGSTOP"),
     thaw: () => broker.signal("SIGCONT"),
@@ -187,12 +193,15 @@ interface Ports {
   readonly plain: number;
   readonly controller: number;
   readonly sasl: number | undefined;
+  readonly tls: number | undefined;
 }
 
-function propertiesOf(folder: string, ports: Ports, { users, settings }: KafkaOptions): string {
+function propertiesOf(folder: string, ports: Ports, options: KafkaOptions): string {
+  const { users, tls, settings } = options;
   const at = (name: string, port: number): string => `${name}://127.0.0.1:${port}`;
   const clients = [at("PLAINTEXT", ports.plain)];
   if (ports.sasl !== undefined) clients.push(at("LOGIN", ports.sasl));
+  if (ports.tls !== undefined) clients.push(at("SECURE", ports.tls));
   const logins = Object.entries(users ?? {}).map(([name, word]) => `user_${name}="${word}"`);
   const lines = {
     "process.roles": "broker,controller",
@@ -203,10 +212,15 @@ function propertiesOf(folder: string, ports: Ports, { users, settings }: KafkaOp
     "inter.broker.listener.name": "PLAINTEXT",
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map":
-      "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT",
+      "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,SECURE:SSL",
     ...(ports.sasl !== undefined && {
       "sasl.enabled.mechanisms": "PLAIN",
       "listener.name.login.plain.sasl.jaas.config": `org.apache.kafka.common.security.plain.PlainLoginModule required ${logins.join(" ")};`,
+    }),
+    ...(tls !== undefined && {
+      "listener.name.secure.ssl.keystore.type": "PKCS12",
+      "listener.name.secure.ssl.keystore.location": tls.keystore,
+      "listener.name.secure.ssl.keystore.password": tls.password,
     }),
     "log.dirs": join(folder, "logs"),
     // Topics come from those who declare them, or not at all.

@@ -125,6 +125,11 @@ export interface Transport extends Publisher {
   readonly retryTopics?: RetryTopics | undefined;
   /** How long it can deliver a message again, in milliseconds, where that is known: dedup records must be kept longer. */
   readonly retentionMs?: number | undefined;
+  /**
+   * The same as its topics are set now, asked for at each start; undefined: not known. Rejects when the broker
+   * cannot be asked.
+   */
+  retentionOf?(topics: readonly string[]): Promise<number | undefined>;
   /** Regular care of what it keeps, if it has any; asked for about every hour. Safe in many processes at a time. */
   maintain?(signal: AbortSignal): Promise<void>;
   /** Resolves when the transport can be used; rejects with what is wrong. */

@@ -69,6 +69,29 @@ export class KafkaTopics {
     }
   }
 
+  /** How long each of these topics that is there keeps messages: by the broker's word, Infinity for ever. */
+  async retentionOf(topics: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    const { admin } = this.#parts;
+    const present = new Set(await admin.listTopics({}));
+    const there = topics.filter((topic) => present.has(topic));
+    if (there.length === 0) return new Map();
+    const found = await admin.describeConfigs({
+      resources: there.map((resourceName) => ({
+        resourceType: 2,
+        resourceName,
+        configurationKeys: ["retention.ms", "cleanup.policy"],
+      })),
+    });
+    return new Map(
+      found.map(({ resourceName, configs }) => {
+        const of = (name: string) => configs.find((config) => config.name === name)?.value ?? "";
+        const isDeleted = of("cleanup.policy").includes("delete");
+        const ms = Number(of("retention.ms") || -1);
+        return [resourceName, isDeleted && ms >= 0 ? ms : Infinity];
+      }),
+    );
+  }
+
   /** A retry topic has as many as the topic that it belongs to. */
   #partitionsOf(topic: string): number {
     const { expected = {}, partitions = partitionsDefault } = this.#parts.options;

@@ -15,7 +15,7 @@ import type {
 } from "./clients.ts";
 import { deadLetterRecord } from "./dead-letter-topic.ts";
 import type { RecordPlaces } from "./dead-letter-topic.ts";
-import { explain } from "./kafka-error.ts";
+import { explain, hasApiId } from "./kafka-error.ts";
 import type { KafkaGroupOptions } from "./kafka-group.ts";
 import { KafkaPublisher } from "./kafka-publisher.ts";
 import type { FetchLimits } from "./kafka-reading.ts";
@@ -113,6 +113,7 @@ export function kafkaTransport(options: KafkaTransportOptions): KafkaTransport {
   return {
     name: "kafka",
     retentionMs,
+    retentionOf: (names) => longestRetention(topics, names, { retentionMs, logger }),
     check: () => topics.verify().catch(rethrowUnavailable),
     publish: (messages, { signal }) =>
       messages.length === 0 ? Promise.resolve([]) : publisher.publish(messages, signal),
@@ -163,6 +164,29 @@ export function kafkaTransport(options: KafkaTransportOptions): KafkaTransport {
       await settledWithin(publisher.settled(), 5_000);
     },
   };
+}
+
+/** What keeps messages for ever is told of and not counted: no dedup record could outlive it. */
+async function longestRetention(
+  topics: KafkaTopics,
+  names: readonly string[],
+  { retentionMs, logger }: { readonly retentionMs: number; readonly logger: Logger },
+): Promise<number> {
+  const found = await topics.retentionOf(names).catch((error: unknown) => {
+    if (!hasApiId(error, "TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED")) {
+      return rethrowUnavailable(error);
+    }
+    logger.warn("how long topics keep messages may not be read; retentionMs is taken", { retentionMs });
+    return new Map<string, number>();
+  });
+  const endless = [...found].filter(([, ms]) => ms === Infinity).map(([topic]) => topic);
+  if (endless.length > 0) {
+    logger.warn(
+      "topics keep messages for ever: what is read anew after dedup records are gone (retention.inboxMs) is handled again",
+      { topics: endless.join(", ") },
+    );
+  }
+  return Math.max(retentionMs, ...[...found.values()].filter((ms) => ms !== Infinity));
 }
 
 /** It is not done before it is there: what Kafka refuses for good is refused until somebody mends that, and said. */

@@ -55,9 +55,6 @@ export function startConsumer(
     faults,
   });
   group.inbox = inbox;
-  const topicsOf = (those: readonly Subscriber[]): readonly string[] => [
-    ...new Set(those.map((subscriber) => subscriber.definition.topic)),
-  ];
   const topics = topicsOf(subscribers);
   const retried = topicsOf(subscribers.filter(({ retry }) => retry === "topics"));
   const consumer = new Consumer({
@@ -70,4 +67,9 @@ export function startConsumer(
     faults,
   });
   return consumer.run(signal);
+}
+
+/** The topics that these handlers read, each once. */
+export function topicsOf(subscribers: readonly Subscriber[]): readonly string[] {
+  return [...new Set(subscribers.map((subscriber) => subscriber.definition.topic))];
 }

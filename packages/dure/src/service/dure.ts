@@ -17,6 +17,7 @@ import type { Logger } from "../core/logger.ts";
 import type { MessageContext } from "../core/message.ts";
 import type { ServiceTransaction, TransactionOptions } from "../core/service-transaction.ts";
 import type { TransactionHandle } from "../core/transaction.ts";
+import type { RetryTopics } from "../core/transport.ts";
 import type { KeyedRequests } from "../idempotency/keyed-request.ts";
 import type { Subscriber } from "../inbox/inbox.ts";
 import type { OrderCounts } from "../inbox/order-check.ts";
@@ -29,7 +30,7 @@ import type { Sagas } from "../saga/sagas.ts";
 import type { SemaphoreControl } from "../admin/semaphore-control.ts";
 import type { Semaphores } from "../semaphore/semaphores.ts";
 import { watchBacklog } from "./backlog-watch.ts";
-import { startConsumer } from "./consumer-wiring.ts";
+import { startConsumer, topicsOf } from "./consumer-wiring.ts";
 import type { ConsumerWiring, Group } from "./consumer-wiring.ts";
 import { assertDedupHorizon } from "./dedup-horizon.ts";
 import { wireFlows } from "./flow-wiring.ts";
@@ -41,7 +42,7 @@ import { runMaintenance } from "./maintenance-loop.ts";
 import { readOptions } from "./service-options.ts";
 import type { DureOptions, DureSettings } from "./service-options.ts";
 import { startRelay } from "./relay-wiring.ts";
-import { checkRetryPlace, retryTopicsFor } from "./retry-place.ts";
+import { checkRetryPlace, misuse, retryTopicsFor } from "./retry-place.ts";
 import { wireSagas } from "./saga-wiring.ts";
 import { wireSemaphores } from "./semaphore-wiring.ts";
 import { runInTransaction } from "./service-transaction.ts";
@@ -254,19 +255,13 @@ export class Dure<Client = unknown> {
     const { signal } = stop;
     try {
       const retryTopics = retryTopicsFor([...this.#groups.values()], transport);
-      if (this.#groups.size > 0) {
-        assertDedupHorizon({
-          service,
-          inboxMs: store.retention?.inboxMs,
-          transportMs: transport?.retentionMs,
-          retry: this.#settings.consumer.retry,
-          retryDelaysMs: retryTopics?.delaysMs ?? [],
-          redriveWindowMs: this.#settings.redriveWindowMs,
-        });
-      }
+      this.#assertHorizon(transport?.retentionMs, retryTopics);
       await store.check();
       if (this.#settings.relay !== undefined) await store.feed?.prepare();
       await transport?.check();
+      // What is there may be kept longer than what the transport would make.
+      const topics = topicsOf([...this.#groups.values()].flatMap((group) => group.subscribers));
+      this.#assertHorizon(await transport?.retentionOf?.(topics), retryTopics);
     } catch (error) {
       // Nothing has begun: it may be started again, when the schema is there.
       if (!signal.aborted) this.#stop = undefined;
@@ -283,6 +278,18 @@ export class Dure<Client = unknown> {
     if (this.#sagaEngine !== undefined) loops.push(this.#sagaEngine.run(signal));
     if (this.#watchFlows !== undefined) loops.push(this.#watchFlows(signal));
     this.#loops = Promise.all(loops);
+  }
+
+  #assertHorizon(transportMs: number | undefined, retryTopics: RetryTopics | undefined): void {
+    if (this.#groups.size === 0) return;
+    assertDedupHorizon({
+      service: this.#options.service,
+      inboxMs: this.#options.store.retention?.inboxMs,
+      transportMs,
+      retry: this.#settings.consumer.retry,
+      retryDelaysMs: retryTopics?.delaysMs ?? [],
+      redriveWindowMs: this.#settings.redriveWindowMs,
+    });
   }
 
   #maintain(signal: AbortSignal): Promise<void> {
@@ -387,8 +394,4 @@ export class Dure<Client = unknown> {
  */
 export function createDure<Client>(options: DureOptions<Client>): Dure<Client> {
   return new Dure(options);
-}
-
-function misuse(what: string): DureError {
-  return new DureError("CONFIGURATION_INVALID", `dure: ${what}`);
 }

@@ -9,10 +9,10 @@ export function checkRetryPlace(
   given: { readonly retry: RetryPlace; readonly whenPoisoned: PoisonPolicy | undefined },
 ): void {
   if (!["park", "topics"].includes(given.retry)) {
-    throw invalid(`the handler of "${type}": retry must be "park" or "topics", got "${given.retry}"`);
+    throw misuse(`the handler of "${type}": retry must be "park" or "topics", got "${given.retry}"`);
   }
   if (given.retry === "park" || given.whenPoisoned !== "park-key") return;
-  throw invalid(
+  throw misuse(
     `the handler of "${type}" has retry "topics" and whenPoisoned "park-key": with retry topics its key goes on, and nothing can hold it afterwards. Leave out one of them`,
   );
 }
@@ -34,17 +34,18 @@ export function retryTopicsFor(
   for (const { name, subscribers, type } of asking) {
     const own = subscribers.filter(({ definition }) => definition.type === type);
     if (own.every(({ retry }) => retry === "topics")) continue;
-    throw invalid(
+    throw misuse(
       `handlers of "${type}" in group "${name}" disagree: some have retry "topics", some "park". A message has one place; say the same, or use two groups`,
     );
   }
   if (transport?.retryTopics !== undefined) return transport.retryTopics;
   const types = [...new Set(asking.map(({ type }) => `"${type}"`))].join(", ");
-  throw invalid(
+  throw misuse(
     `the handlers of ${types} have retry "topics", but the transport "${transport?.name ?? "none"}" has no retry topics. kafkaTransport has them; retry "park" works with each`,
   );
 }
 
-function invalid(what: string): DureError {
+/** How this service was put together does not go together. */
+export function misuse(what: string): DureError {
   return new DureError("CONFIGURATION_INVALID", `dure: ${what}`);
 }
