@@ -190,6 +190,13 @@ create table outbox_setting (
   tableless text not null default 'off'::text
 );
 
+create table outbox_watermark (
+  place text not null,
+  mark text not null,
+  incarnation bigint not null,
+  marked_at timestamp with time zone not null default clock_timestamp()
+);
+
 create table parked_message (
   id bigint not null generated always as identity,
   side text not null,
@@ -367,6 +374,8 @@ alter table outbox_setting add constraint outbox_setting_singleton_check CHECK (
 
 alter table outbox_setting add constraint outbox_setting_tableless_check CHECK ((tableless = ANY (ARRAY['off'::text, 'on'::text, 'lost'::text])));
 
+alter table outbox_watermark add constraint outbox_watermark_pkey PRIMARY KEY (place);
+
 alter table parked_message add constraint parked_message_pkey PRIMARY KEY (id);
 
 alter table parked_message add constraint parked_message_side_check CHECK ((side = ANY (ARRAY['relay'::text, 'consumer'::text])));
@@ -481,6 +490,8 @@ comment on index outbox_message_stream is 'outbox_append: the previous event of 
 CREATE UNIQUE INDEX outbox_pause_pkey ON dure.outbox_pause USING btree (singleton);
 
 CREATE UNIQUE INDEX outbox_setting_pkey ON dure.outbox_setting USING btree (singleton);
+
+CREATE UNIQUE INDEX outbox_watermark_pkey ON dure.outbox_watermark USING btree (place);
 
 CREATE INDEX parked_message_dead ON dure.parked_message USING btree (id) WHERE (state = 'dead'::text);
 comment on index parked_message_dead is 'dure:admin.dead-letters, redrive, discard, status: the oldest dead letters';

@@ -38,6 +38,28 @@ export interface Publisher {
     messages: readonly Message[],
     options: { readonly fences: readonly Fence[]; readonly signal: AbortSignal },
   ): Promise<readonly PublishOutcome[]>;
+  /** Left out: its broker keeps what it has taken. */
+  readonly memory?: BrokerMemory | undefined;
+}
+
+/** How far a place of a broker had got; of two marks the later is the greater text. */
+export interface Watermark {
+  readonly place: string;
+  readonly mark: string;
+}
+
+/** What a publisher knows of a broker that may lose its memory, to see when it has. */
+export interface BrokerMemory {
+  /** All that is known of what this source has published. */
+  watermarks(source: string): Promise<readonly Watermark[]>;
+  /**
+   * Takes what a process before this one knew, and asks the broker. Marks of other places are ignored.
+   * @throws BROKER_DATA_LOST when the broker has less
+   */
+  remember(
+    source: string,
+    known: { readonly incarnation: number; readonly watermarks: readonly Watermark[] },
+  ): Promise<void>;
 }
 
 /** A message as it came from a transport. */
