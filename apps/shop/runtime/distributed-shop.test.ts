@@ -42,7 +42,9 @@ test("orders survive kill -9 of the services that work on them", async () => {
   const after = await eventually(processes, (list) => list.length === 8);
   const pids = new Set(after.map(({ pid }) => pid));
   expect(victims.filter(({ pid }) => pids.has(pid))).toEqual([]);
-  expect(running.output()).toMatch(/payment#1, pid \d+, ended \(SIGKILL\); starting it again in 200 ms/);
+  expect(running.output()).toMatch(
+    /payment#1, pid \d+, ended \(SIGKILL\); starting it again in 200 ms/,
+  );
 }, 240_000);
 
 test("Ctrl-C ends every process, and the exit code is 0", async () => {

@@ -3,7 +3,12 @@ import type { Wakeup } from "../core/abort.ts";
 import { backoffMs } from "../core/backoff.ts";
 import type { Clock } from "../core/clock.ts";
 import { DureError } from "../core/errors.ts";
-import type { Delivery, PartitionBatch, SubscribeOptions, Subscription } from "../core/transport.ts";
+import type {
+  Delivery,
+  PartitionBatch,
+  SubscribeOptions,
+  Subscription,
+} from "../core/transport.ts";
 import { createTrouble } from "../core/trouble.ts";
 import type { Trouble } from "../core/trouble.ts";
 import type { KafkaAssignment } from "./clients.ts";

@@ -176,7 +176,9 @@ async function longestRetention(
     if (!hasApiId(error, "TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED")) {
       return rethrowUnavailable(error);
     }
-    logger.warn("how long topics keep messages may not be read; retentionMs is taken", { retentionMs });
+    logger.warn("how long topics keep messages may not be read; retentionMs is taken", {
+      retentionMs,
+    });
     return new Map<string, number>();
   });
   const endless = [...found].filter(([, ms]) => ms === Infinity).map(([topic]) => topic);

@@ -236,7 +236,12 @@ export class StreamsPublisher {
     const lastIds = new Map([...known].map(([stream, mark]) => [stream, idOf(mark)]));
     const marks = { memoryId, lastIds };
     this.#watermarks.set(source, Promise.resolve(marks));
-    const sending = { scope: source, marks, chunk: [], incarnations: new Map([[source, incarnation]]) };
+    const sending = {
+      scope: source,
+      marks,
+      chunk: [],
+      incarnations: new Map([[source, incarnation]]),
+    };
     await this.#sendTo(sending, [], AbortSignal.timeout(this.#parts.commandMsMax));
   }
 

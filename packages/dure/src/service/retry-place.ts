@@ -9,7 +9,9 @@ export function checkRetryPlace(
   given: { readonly retry: RetryPlace; readonly whenPoisoned: PoisonPolicy | undefined },
 ): void {
   if (!["park", "topics"].includes(given.retry)) {
-    throw misuse(`the handler of "${type}": retry must be "park" or "topics", got "${given.retry}"`);
+    throw misuse(
+      `the handler of "${type}": retry must be "park" or "topics", got "${given.retry}"`,
+    );
   }
   if (given.retry === "park" || given.whenPoisoned !== "park-key") return;
   throw misuse(

@@ -84,7 +84,10 @@ describe("a broker that speaks TLS", () => {
       message: expect.stringMatching(/self-signed certificate|unable to verify/),
     });
     await expect(
-      openTransport({ connection: { retries: 1, requestTimeout: 1_500 } }, brokers).transport.check(),
+      openTransport(
+        { connection: { retries: 1, requestTimeout: 1_500 } },
+        brokers,
+      ).transport.check(),
     ).rejects.toMatchObject({ code: "BROKER_UNAVAILABLE" });
   });
 });
@@ -109,9 +112,16 @@ describe("records that are removed while their group is away", () => {
     await emitSteps(writer.dure, "k", { from: 3, to: 7 });
     await waitForDrained(writer.dure);
     const ends = await second.admin.listOffsets({
-      topics: [{ name: "step", partitions: [0, 1, 2, 3].map((each) => ({ partitionIndex: each, timestamp: -1n })) }],
+      topics: [
+        {
+          name: "step",
+          partitions: [0, 1, 2, 3].map((each) => ({ partitionIndex: each, timestamp: -1n })),
+        },
+      ],
     });
-    const holding = ends.flatMap(({ partitions }) => partitions).filter(({ offset }) => offset > 0n);
+    const holding = ends
+      .flatMap(({ partitions }) => partitions)
+      .filter(({ offset }) => offset > 0n);
     expect(holding.map(({ offset }) => offset)).toEqual([7n]);
     const [{ partitionIndex: partition } = { partitionIndex: -1 }] = holding;
     await second.admin.deleteRecords({

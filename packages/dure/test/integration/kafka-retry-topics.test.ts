@@ -51,7 +51,10 @@ type Handle = Parameters<TestService["dure"]["on"]>[2];
 /** A process's worth of a service whose handlers use retry topics, started. */
 async function start(
   handlers: readonly (readonly [OnOptions, Handle])[],
-  { faults = noFaults, retryDelaysMs = delaysMs }: { faults?: Faults; retryDelaysMs?: readonly number[] } = {},
+  {
+    faults = noFaults,
+    retryDelaysMs = delaysMs,
+  }: { faults?: Faults; retryDelaysMs?: readonly number[] } = {},
 ): Promise<TestService> {
   const opened = openKafkaTransport(kafka.brokers, { retryDelaysMs });
   const service = createTestService({

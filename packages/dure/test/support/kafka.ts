@@ -76,7 +76,16 @@ export async function makeKey() {
   const keystore = join(folder, "broker.p12");
   const password = "changeit";
   const at = ["-keystore", keystore, "-storetype", "PKCS12", "-storepass", password];
-  const more = ["-keyalg", "EC", "-validity", "2", "-dname", "CN=broker", "-ext", "SAN=ip:127.0.0.1"];
+  const more = [
+    "-keyalg",
+    "EC",
+    "-validity",
+    "2",
+    "-dname",
+    "CN=broker",
+    "-ext",
+    "SAN=ip:127.0.0.1",
+  ];
   await run("keytool", ["-genkeypair", "-alias", "broker", ...at, ...more]);
   const { stdout } = await run("keytool", ["-exportcert", "-rfc", "-alias", "broker", ...at]);
   return { folder, keystore, password, certificate: stdout };
