@@ -72,7 +72,7 @@ function storeOf({ url, pool }: Database, kind: Kind) {
 }
 
 async function measureRelay(context: BenchContext, series: Series, kind: Kind): Promise<void> {
-  const { rounds, backlog, latencySeconds } = context.options;
+  const { rounds, backlog } = context.options;
   const name = `wal_${kind.replaceAll(/\W+/g, "_")}`;
   await using database = await openDatabase(context.server, name);
   await createBusinessTables(database.pool);
@@ -102,6 +102,15 @@ async function measureRelay(context: BenchContext, series: Series, kind: Kind): 
       await dure.stop();
     }
   }
+  await measureWaits(context, series, { kind, database });
+}
+
+async function measureWaits(
+  context: BenchContext,
+  series: Series,
+  { kind, database }: { readonly kind: Kind; readonly database: Database },
+): Promise<void> {
+  const { rounds, latencySeconds } = context.options;
   const published = new Map<number, number>();
   const handled = new Map<number, number>();
   const log = postgresTransport({ pool: database.pool });

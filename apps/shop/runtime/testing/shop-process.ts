@@ -20,8 +20,8 @@ export interface ShopProcess {
   readonly url: string;
   readonly supervisor: ChildProcess;
   /** What it has said so far. */
-  output(): string;
-  processes(): Promise<readonly ProcessEntry[]>;
+  readonly output: () => string;
+  readonly processes: () => Promise<readonly ProcessEntry[]>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 

@@ -4,7 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import { DureError } from "../core/errors.ts";
 import { silentLogger } from "../core/logger.ts";
 import type { Logger } from "../core/logger.ts";
-import type { DeadLetterNotice, LaterAttempt, Transport } from "../core/transport.ts";
+import type { DeadLetterNotice, LaterAttempt, RetryTopics, Transport } from "../core/transport.ts";
 import type {
   KafkaAdmin,
   KafkaCompression,
@@ -97,17 +97,9 @@ export function kafkaTransport(options: KafkaTransportOptions): KafkaTransport {
   checkOptions(options);
   const { logger = silentLogger, clock = systemClock, retentionMs = 7 * dayMs } = options;
   const { retryDelaysMs: delaysMs = [1_000, 10_000, 60_000, 600_000] } = options;
-  const topics = new KafkaTopics({
-    admin: options.admin,
-    options: options.topics ?? {},
-    retentionMs,
-  });
-  const publisher = new KafkaPublisher({
-    producer: options.producer,
-    topics,
-    compression: options.compression ?? "zstd",
-    requestBytesMax: options.requestBytesMax ?? 524_288,
-  });
+  const { admin, producer, compression = "zstd", requestBytesMax = 524_288 } = options;
+  const topics = new KafkaTopics({ admin, options: options.topics ?? {}, retentionMs });
+  const publisher = new KafkaPublisher({ producer, topics, compression, requestBytesMax });
   const places: RecordPlaces = new WeakMap();
   const members = new Map<KafkaSubscription, string>();
   return {
@@ -118,11 +110,7 @@ export function kafkaTransport(options: KafkaTransportOptions): KafkaTransport {
     publish: (messages, { signal }) =>
       messages.length === 0 ? Promise.resolve([]) : publisher.publish(messages, signal),
     async subscribe({ group, topics: own, from, retried: retriedTopics = [] }) {
-      const retried = new Map(
-        retriedTopics.flatMap((topic) =>
-          retryTopicsOf(topic, delaysMs).map((retryTopic) => [retryTopic, topic] as const),
-        ),
-      );
+      const retried = topicsByRetryTopic(retriedTopics, delaysMs);
       const names = [...own, ...retried.keys()];
       const missing = await topics.ensure(names).catch(rethrowUnavailable);
       if (missing.length > 0) throw topicsMissing(group, missing);
@@ -148,13 +136,7 @@ export function kafkaTransport(options: KafkaTransportOptions): KafkaTransport {
       leaveDeadLetter: (notice: DeadLetterNotice) =>
         leaveDeadLetter(publisher, notice, { logger, places }),
     }),
-    ...(delaysMs.length > 0 && {
-      retryTopics: {
-        delaysMs,
-        send: (attempt: LaterAttempt) =>
-          sendToRetry(publisher, retryRecord(attempt, { delaysMs, places, now: clock.now() })),
-      },
-    }),
+    retryTopics: retryTopicsOn(publisher, { delaysMs, places, clock }),
     lag: () =>
       [...members].flatMap(([member, group]) =>
         [...member.lag()].map(([topic, messages]) => ({ group, topic, messages })),
@@ -189,6 +171,35 @@ async function longestRetention(
     );
   }
   return Math.max(retentionMs, ...[...found.values()].filter((ms) => ms !== Infinity));
+}
+
+/** None where there is no delay. */
+function retryTopicsOn(
+  publisher: KafkaPublisher,
+  parts: {
+    readonly delaysMs: readonly number[];
+    readonly places: RecordPlaces;
+    readonly clock: Clock;
+  },
+): RetryTopics | undefined {
+  const { delaysMs, places, clock } = parts;
+  if (delaysMs.length === 0) return undefined;
+  return {
+    delaysMs,
+    send: (attempt: LaterAttempt) =>
+      sendToRetry(publisher, retryRecord(attempt, { delaysMs, places, now: clock.now() })),
+  };
+}
+
+function topicsByRetryTopic(
+  topics: readonly string[],
+  delaysMs: readonly number[],
+): ReadonlyMap<string, string> {
+  return new Map(
+    topics.flatMap((topic) =>
+      retryTopicsOf(topic, delaysMs).map((retryTopic) => [retryTopic, topic] as const),
+    ),
+  );
 }
 
 /** It is not done before it is there: what Kafka refuses for good is refused until somebody mends that, and said. */

@@ -81,7 +81,7 @@ describe("a broker that speaks TLS", () => {
     await rm(stranger.folder, { recursive: true });
     await expect(secure(stranger.certificate).transport.check()).rejects.toMatchObject({
       code: "BROKER_UNAVAILABLE",
-      message: expect.stringMatching(/self-signed certificate|unable to verify/),
+      message: expect.stringMatching(/self-signed certificate|unable to verify/) as string,
     });
     await expect(
       openTransport(
@@ -164,7 +164,7 @@ describe("how long topics keep messages", () => {
     needsKafka(context, kafka);
     await expect(startOn(40 * dayMs)).rejects.toMatchObject({
       code: "DEDUP_HORIZON_TOO_SHORT",
-      message: expect.stringContaining("40 days that the transport keeps it"),
+      message: expect.stringContaining("40 days that the transport keeps it") as string,
     });
   });
 

@@ -170,7 +170,7 @@ describe("a message that fails, with retry topics", () => {
     await waitFor(async () => (await survivor.dure.status()).order["steps"]?.duplicates === 1, {
       what: "the copy, dropped",
     });
-    expect(rows.map(({ n }) => n).toSorted()).toEqual([1, 2]);
+    expect(rows.map(({ n }) => n).toSorted((a, b) => a - b)).toEqual([1, 2]);
     expect(await waitForHandled(database.pool, 2)).toHaveLength(2);
     never.resolve();
   });
@@ -223,7 +223,9 @@ describe("retry topics are refused", () => {
     service.dure.on(stepTaken, { retry: "topics" }, handler);
     await expect(service.dure.start()).rejects.toMatchObject({
       code: "CONFIGURATION_INVALID",
-      message: expect.stringContaining('"step.taken" have retry "topics", but the transport'),
+      message: expect.stringContaining(
+        '"step.taken" have retry "topics", but the transport',
+      ) as string,
     });
   });
 

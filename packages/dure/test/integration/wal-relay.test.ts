@@ -285,7 +285,7 @@ describe("repairs of the outbox", () => {
     const again = service.dure.relay.republish({ ...by, since: new Date(0).toISOString() });
     await expect(again).rejects.toMatchObject({
       code: "CONFIGURATION_INVALID",
-      message: expect.stringContaining("stand in the write-ahead log alone"),
+      message: expect.stringContaining("stand in the write-ahead log alone") as string,
     });
   });
 });
