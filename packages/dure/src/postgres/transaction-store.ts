@@ -29,7 +29,8 @@ export function postgresTransactionStore<Client extends PostgresClient>(
   const beginAsAlways = beginTexts(idleInTransactionMsMax);
   const beginWithin = (options: RunOptions | undefined): readonly string[] => {
     const { idleMsMax: idleMs = Infinity, msMax, opening } = options ?? {};
-    const begin = idleMs < (idleInTransactionMsMax || Infinity) ? beginTexts(idleMs) : beginAsAlways;
+    const begin =
+      idleMs < (idleInTransactionMsMax || Infinity) ? beginTexts(idleMs) : beginAsAlways;
     // What is run with BEGIN sees to its own limit.
     return msMax === undefined || opening !== undefined ? begin : [...begin, limitTime(msMax)];
   };
