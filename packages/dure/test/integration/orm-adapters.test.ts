@@ -261,7 +261,7 @@ describe.each(Object.entries(orms))("through %s", (name, open) => {
     if (opened === undefined) throw new Error(name);
     const errors: unknown[] = [];
     const attempt = opened.way(async (tx) => {
-      await tx.query("select 1 / $1::int, $2::text", [0, "secret"]).catch((error: unknown) => {
+      await tx.query("select $1::text, 1 / $2::int, '?'", ["secret", 0]).catch((error: unknown) => {
         errors.push(error);
         throw error;
       });
