@@ -68,7 +68,7 @@ async function openKnex(context: TestContext): Promise<Opened> {
   };
 }
 
-interface DataSource {
+interface DataSource extends Pick<TypeormManager, "transaction"> {
   initialize(): Promise<void>;
   readonly manager: TypeormManager;
   transaction(work: (manager: TypeormEntities) => Promise<unknown>): Promise<unknown>;
@@ -106,6 +106,7 @@ async function openTypeorm(context: TestContext): Promise<Opened & { source: Dat
     refuses: {
       "not inside": () => fromTypeorm(source.manager),
       "not inside a": () => fromTypeorm(source.createQueryRunner()),
+      "not inside a transaction": () => fromTypeorm(source),
       "no TypeORM manager": () => fromTypeorm(null as never),
     },
     close: () => source.destroy(),
