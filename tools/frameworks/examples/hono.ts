@@ -1,5 +1,6 @@
 // Hono: the handler writes and answers in one transaction; a repeat gets the first answer.
 import { createServer } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { idempotent } from "dure/http/hono";
 import { Hono } from "hono";
@@ -18,7 +19,7 @@ app.post(
 app.onError((_error, c) => c.json({ error: "something went wrong" }, 500));
 
 // What @hono/node-server does, in short: Node's request in, a fetch response out.
-const server = createServer(async (request, response) => {
+const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
   const chunks: Uint8Array[] = [];
   for await (const chunk of request) chunks.push(chunk as Uint8Array);
   const answer = await app.request(`http://shop.example${request.url}`, {
@@ -28,7 +29,8 @@ const server = createServer(async (request, response) => {
   });
   response.writeHead(answer.status, Object.fromEntries(answer.headers));
   response.end(await answer.bytes());
-});
+};
+const server = createServer((request, response) => void serve(request, response));
 await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
 await show(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
 

@@ -46,10 +46,15 @@ function recordsOf(answer: unknown): readonly Record<string, unknown>[] {
   );
 }
 
-/** Prisma's `Decimal` is told by its digits: its class is in the generated client. */
+/** Prisma's `Decimal` is told by its method: its class is in the generated client, and JSON has no methods. */
 function plain(value: unknown): unknown {
-  const isDecimal = typeof value === "object" && value !== null && "d" in value && "e" in value;
-  return typeof value === "bigint" || (isDecimal && "s" in value) ? String(value) : value;
+  if (typeof value === "bigint") return String(value);
+  return isDecimal(value) ? value.toFixed() : value;
+}
+
+function isDecimal(value: unknown): value is { toFixed(): string } {
+  const given = (typeof value === "object" ? value : null) as { readonly toFixed?: unknown } | null;
+  return typeof given?.toFixed === "function";
 }
 
 /** Prisma has the SQLSTATE two levels down, and a code of its own that looks like one. */

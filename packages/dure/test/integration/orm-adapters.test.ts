@@ -278,14 +278,14 @@ describe.each(Object.entries(orms))("through %s", (name, open) => {
 
 describe("a runner of TypeORM", () => {
   it("is a transaction after startTransaction, and none after its end", async (context) => {
-    const { source, close } = await openTypeorm(context);
+    const { source } = await openTypeorm(context);
     const runner = source.createQueryRunner();
     await runner.startTransaction();
     await dure.outbox.emit(fromTypeorm(runner), OrderPlaced.of({ id: "runner", note: "" }));
     await runner.commitTransaction();
     expect(() => fromTypeorm(runner)).toThrow("not inside a transaction");
     await runner.release();
-    await close();
+    await source.destroy();
     expect(await eventsOf(database, "runner")).toHaveLength(1);
   });
 });

@@ -64,13 +64,13 @@ function fastifyExchange(request: FastifyRequestShape, reply: NestFastifyReply):
     hasAnswered: () => reply.sent,
     head: () => ({ status: reply.statusCode, headers: ownHeaders(reply.getHeaders()) }),
     send(answer) {
-      const { send } = reply;
+      const sendByReply = reply.send.bind(reply);
       // Fastify adds a cookie to those that there are, and the answer has them all.
       if (answer.headers.some(([name]) => name === "set-cookie")) reply.removeHeader("set-cookie");
       sendByFastify(reply, answer);
       // An error is of Fastify's own hooks, which run now.
       const sendErrors = (body: unknown): unknown =>
-        body instanceof Error ? send.call(reply, body) : reply;
+        body instanceof Error ? sendByReply(body) : reply;
       Object.assign(reply, { send: sendErrors });
     },
   };
