@@ -50,6 +50,7 @@ function expressExchange(request: ExpressRequestShape, response: ServerResponse)
     hasAnswered: () => response.headersSent,
     head: () => ({ status: response.statusCode, headers: ownHeaders(response.getHeaders()) }),
     send(answer) {
+      for (const name of ofTheServer) response.removeHeader(name);
       sendByExpress(response, answer);
       Object.assign(response, { json: () => response, send: () => response });
     },
@@ -65,6 +66,7 @@ function fastifyExchange(request: FastifyRequestShape, reply: NestFastifyReply):
     head: () => ({ status: reply.statusCode, headers: ownHeaders(reply.getHeaders()) }),
     send(answer) {
       const sendByReply = reply.send.bind(reply);
+      for (const name of ofTheServer) reply.removeHeader(name);
       // Fastify adds a cookie to those that there are, and the answer has them all.
       if (answer.headers.some(([name]) => name === "set-cookie")) reply.removeHeader("set-cookie");
       sendByFastify(reply, answer);
@@ -76,10 +78,12 @@ function fastifyExchange(request: FastifyRequestShape, reply: NestFastifyReply):
   };
 }
 
-/** Without those that the server adds for the bytes that it sends. */
+/** What the server says of the bytes that it sends. */
+const ofTheServer: readonly string[] = ["content-length", "transfer-encoding"];
+
 function ownHeaders(
   headers: Readonly<Record<string, number | string | string[] | undefined>>,
 ): NonNullable<Reply["headers"]> {
-  const { "content-length": _length, "transfer-encoding": _encoding, ...own } = headers;
-  return own;
+  const own = Object.entries(headers).filter(([name]) => !ofTheServer.includes(name));
+  return Object.fromEntries(own);
 }
