@@ -1,4 +1,4 @@
-import type { Statement } from "../core/transaction.ts";
+import type { Opening, Statement } from "../core/transaction.ts";
 import type { Answer, KeyedRequest } from "./keyed-request.ts";
 
 /** What an attempt to take a key came to. */
@@ -9,11 +9,11 @@ export type KeyClaim =
 /** Keys as rows of the service's own database, written in the transaction of the business. */
 export interface KeyStore {
   /**
-   * SQL that claims the key in the transaction in which it is run: without parameters, so that it can travel
-   * with BEGIN. It also bounds the transaction by the lease, and sets the point that `undoText` goes back to.
+   * Claims the key in the transaction that it opens. It also bounds the transaction by the lease, and sets the point
+   * that `undoText` goes back to.
    */
-  claimText(request: KeyedRequest): string;
-  /** What `claimText` answered. */
+  claim(request: KeyedRequest): Opening;
+  /** What `claim` answered. */
   readClaim(rows: readonly Readonly<Record<string, unknown>>[]): KeyClaim;
   /** Takes back all writes since the claim, and keeps the claim. */
   readonly undoText: string;

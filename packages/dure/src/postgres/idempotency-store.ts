@@ -6,9 +6,14 @@ import { idempotencySql } from "./idempotency-sql.ts";
 /** Keys in the table of `0015_idempotency.sql`. `schema` is quoted. */
 export function postgresKeyStore(schema: string): KeyStore {
   const sql = idempotencySql(schema);
+  const savepoint = { text: sql.savepoint, params: [] };
+  const prepared = [sql.keep, sql.savepoint, sql.claim];
   return {
-    claimText: ({ scope, key, fingerprint, leaseMs }) =>
-      sql.claim({ id: keyIdOf(scope, key), fingerprint, leaseMs }),
+    claim({ scope, key, fingerprint, leaseMs }) {
+      const id = keyIdOf(scope, key);
+      const params = [id, fingerprint, lockOf(id), lockOf(mixed(id, fingerprint)), leaseMs];
+      return { statements: [{ text: sql.claim, params }, savepoint], prepared };
+    },
     readClaim: (rows) => claimFromText(rows.find((row) => "claim" in row)?.["claim"]),
     undoText: sql.undo,
     keepStatement(request, { status, headers, body }) {
@@ -32,4 +37,17 @@ function claimFromText(text: unknown): KeyClaim {
   if (kind !== "replayed") return { kind };
   const [, status, headers, body] = claim;
   return { kind, answer: { status, headers, body: Buffer.from(body, "base64") } };
+}
+
+/** The number of an advisory lock: 64 bits with a sign. */
+function lockOf(id: string): string {
+  return String(BigInt.asIntN(64, BigInt(`0x${id.slice(0, 16)}`)));
+}
+
+/** One number of two: equal pairs, and as good as no others, give the same. */
+function mixed(left: string, right: string): string {
+  const bits = BigInt(`0x${left}`) * 31n + BigInt(`0x${right}`);
+  return BigInt.asUintN(128, bits ^ (bits >> 61n))
+    .toString(16)
+    .padStart(32, "0");
 }

@@ -118,7 +118,7 @@ async function attempt<Client>(
     },
     () => context,
     {
-      options: { msMax: leaseMs, opening: store.claimText(request) },
+      options: { msMax: leaseMs, opening: store.claim(request) },
       isUndone: (result) => result.worked?.keepsWrites === false,
       last: async (result) => keep(store, request, result.worked?.stored),
     },
