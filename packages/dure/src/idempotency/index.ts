@@ -23,4 +23,4 @@ export type {
   Work,
   Worked,
 } from "./keyed-request.ts";
-export type { KeyClaim, KeyStore } from "./key-store.ts";
+export type { KeyClaim, KeyStore, RecordedKey } from "./key-store.ts";

@@ -3,11 +3,23 @@ import type { Answer, KeyedRequest } from "./keyed-request.ts";
 
 /** What an attempt to take a key came to. */
 export type KeyClaim =
-  | { readonly kind: "claimed" | "in_flight" | "mismatch" }
-  | { readonly kind: "replayed"; readonly answer: Answer };
+  | { readonly kind: "claimed" | "in_flight" }
+  | RecordedKey;
+
+/** What stands under a key. */
+export type RecordedKey =
+  /** The answer that was given to this request. */
+  | { readonly kind: "replayed"; readonly answer: Answer }
+  /** It is another request's. */
+  | { readonly kind: "mismatch" };
 
 /** Keys as rows of the service's own database, written in the transaction of the business. */
 export interface KeyStore {
+  /**
+   * What stands under the key, in one statement outside any transaction; undefined: nothing, or its time is over.
+   * @throws DATABASE_UNAVAILABLE when there was no answer within the lease
+   */
+  look(request: KeyedRequest): Promise<RecordedKey | undefined>;
   /**
    * Claims the key in the transaction that it opens. It also bounds the transaction by the lease, and sets the point
    * that `undoText` goes back to.

@@ -1,5 +1,6 @@
 /** The statements of keyed requests. */
 export interface IdempotencySql {
+  readonly look: string;
   readonly claim: string;
   readonly savepoint: string;
   readonly undo: string;
@@ -12,6 +13,12 @@ const savepoint = "dure_key";
 /** `schema` is quoted. */
 export function idempotencySql(schema: string): IdempotencySql {
   return {
+    look: `/* dure:idempotency.look */
+      select case when r.fingerprint = $2 then
+        json_build_array('replayed', r.status, r.headers, encode(r.body, 'base64'))::text
+        else '["mismatch"]' end as claim
+      from ${schema}.idempotency_record r
+      where r.id = $1 and r.expires_at > clock_timestamp()`,
     // The locks are taken before the savepoint: going back to it keeps them.
     claim: `/* dure:idempotency.claim */
       select ${schema}.idempotency_claim($1, $2, $3, $4, $5)::text as claim`,

@@ -1,14 +1,26 @@
 import { keyIdOf } from "../idempotency/fingerprint.ts";
 import type { Answer } from "../idempotency/keyed-request.ts";
-import type { KeyClaim, KeyStore } from "../idempotency/key-store.ts";
+import type { KeyClaim, KeyStore, RecordedKey } from "../idempotency/key-store.ts";
 import { idempotencySql } from "./idempotency-sql.ts";
+import type { PostgresPool } from "./pool.ts";
+import { preparedQuery } from "./prepared.ts";
+import { translateSqlError } from "./sqlstate.ts";
 
 /** Keys in the table of `0015_idempotency.sql`. `schema` is quoted. */
-export function postgresKeyStore(schema: string): KeyStore {
+export function postgresKeyStore(pool: PostgresPool, schema: string): KeyStore {
   const sql = idempotencySql(schema);
   const savepoint = { text: sql.savepoint, params: [] };
+  const look = preparedQuery(pool, sql.look);
   const prepared = [sql.keep, sql.savepoint, sql.claim];
   return {
+    async look({ scope, key, fingerprint, leaseMs }) {
+      try {
+        const { rows } = await look([keyIdOf(scope, key), fingerprint], { msMax: leaseMs });
+        return rows.length === 0 ? undefined : recordFromText(rows[0]?.["claim"]);
+      } catch (error) {
+        throw translateSqlError(error);
+      }
+    },
     claim({ scope, key, fingerprint, leaseMs }) {
       const id = keyIdOf(scope, key);
       const params = [id, fingerprint, lockOf(id), lockOf(mixed(id, fingerprint)), leaseMs];
@@ -29,13 +41,23 @@ export function postgresKeyStore(schema: string): KeyStore {
   };
 }
 
+type Recorded =
+  | readonly [kind: "mismatch"]
+  | readonly [kind: "replayed", status: number, headers: Answer["headers"], body: string];
+
 function claimFromText(text: unknown): KeyClaim {
-  const claim = JSON.parse(String(text)) as
-    | readonly [kind: "claimed" | "in_flight" | "mismatch"]
-    | readonly [kind: "replayed", status: number, headers: Answer["headers"], body: string];
+  const claim = JSON.parse(String(text)) as readonly [kind: "claimed" | "in_flight"] | Recorded;
   const [kind] = claim;
-  if (kind !== "replayed") return { kind };
-  const [, status, headers, body] = claim;
+  return kind === "claimed" || kind === "in_flight" ? { kind } : recordFrom(claim as Recorded);
+}
+
+function recordFromText(text: unknown): RecordedKey {
+  return recordFrom(JSON.parse(String(text)) as Recorded);
+}
+
+function recordFrom(recorded: Recorded): RecordedKey {
+  if (recorded[0] === "mismatch") return { kind: "mismatch" };
+  const [kind, status, headers, body] = recorded;
   return { kind, answer: { status, headers, body: Buffer.from(body, "base64") } };
 }
 

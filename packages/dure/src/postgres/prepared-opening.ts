@@ -22,6 +22,7 @@ export interface PreparedOpenings {
   ): Promise<Opened> | undefined;
 }
 
+const commit = "commit";
 const noNames: ReadonlyMap<string, string> = new Map();
 
 /**
@@ -42,7 +43,7 @@ export function preparedOpenings(): PreparedOpenings {
   ): Promise<Opened> => {
     const of = known.get(client.connection) ?? new Map<string, string>();
     const fresh = isPrepared
-      ? opening.prepared
+      ? [commit, ...opening.prepared, ...begin]
           .filter((text) => !of.has(text))
           .map((text): readonly [string, string] => [text, preparedName(text)])
       : [];
@@ -130,8 +131,8 @@ class OpeningPipeline {
     connection.stream.cork();
     try {
       for (const [text, name] of fresh) connection.parse({ text, name });
-      for (const text of begin) send(connection, { text, params: [] }, undefined);
-      for (const statement of opening.statements) {
+      const first = begin.map((text): Statement => ({ text, params: [] }));
+      for (const statement of [...first, ...opening.statements]) {
         send(connection, statement, names.get(statement.text));
       }
       connection.sync();

@@ -34,8 +34,10 @@ export function postgresTransactionStore<Client extends PostgresClient>(
   const beginWithin = (options: RunOptions | undefined): readonly string[] => {
     const { idleMsMax: idleMs = Infinity, msMax, opening } = options ?? {};
     const begin = idleMs < (idleInTransactionMsMax || Infinity) ? beginTexts(idleMs) : beginAsAlways;
-    // What is run with BEGIN sees to its own limit.
-    return msMax === undefined || opening !== undefined ? begin : [...begin, limitTime(msMax)];
+    if (msMax === undefined) return begin;
+    if (opening === undefined) return [...begin, limitTime(msMax)];
+    // What is run with BEGIN sees to the limit, of pauses too.
+    return msMax <= Math.min(idleMs, idleInTransactionMsMax || Infinity) ? [beginOnly] : begin;
   };
   return {
     async run(work, options) {
