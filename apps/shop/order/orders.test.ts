@@ -153,9 +153,10 @@ describe("what cannot be right is refused, and nothing is written", () => {
     expect(first).toMatchObject({ status: 422, body: { code: "AMOUNT_TOO_LARGE" } });
     expect([again.status, again.text]).toEqual([422, first.text]);
     expect(again.headers.get("content-type")).toBe(first.headers.get("content-type"));
-    expect(
-      [first, again].map(({ headers }) => headers.get("idempotent-replayed")),
-    ).toEqual([null, "true"]);
+    expect([first, again].map(({ headers }) => headers.get("idempotent-replayed"))).toEqual([
+      null,
+      "true",
+    ]);
     expect(await post(someOrder, { key })).toMatchObject({
       status: 422,
       body: { code: "IDEMPOTENCY_KEY_REUSED" },

@@ -1,5 +1,15 @@
 /** Two different inputs of a policy, or of two policies, never give one key, and no key is longer than 255 (C2). */
-import { assert, constantFrom, date, integer, oneof, property, record, string, tuple } from "fast-check";
+import {
+  assert,
+  constantFrom,
+  date,
+  integer,
+  oneof,
+  property,
+  record,
+  string,
+  tuple,
+} from "fast-check";
 import { describe, expect, it } from "vitest";
 import { readIdempotencyKey } from "./idempotency-key.ts";
 import {
@@ -15,7 +25,7 @@ import {
 
 /** What names are made of that are chosen to be mistaken for each other. */
 const text = oneof(
-  string({ minLength: 1, maxLength: 12, unit: constantFrom(..."a-%2D1 /\"\\é") }),
+  string({ minLength: 1, maxLength: 12, unit: constantFrom(...'a-%2D1 /"\\é') }),
   string({ minLength: 1, maxLength: 12 }),
 );
 const n = integer({ min: 0, max: 12 });
@@ -80,7 +90,12 @@ describe("the key of a policy", () => {
       cartKey({ cartId: "c-1", version: 3 }),
       windowKey(parts),
       stepKey(sagaId, { service: "payment", action: "charge" }),
-    ]).toEqual(["checkout-5f1-9", "cart-c-1-3", "window-u%2D1-p-60000-2", "SAGA-01K-payment-charge"]);
+    ]).toEqual([
+      "checkout-5f1-9",
+      "cart-c-1-3",
+      "window-u%2D1-p-60000-2",
+      "SAGA-01K-payment-charge",
+    ]);
     const request = { method: "POST", route: "/orders", principal: "u", content: { a: 1, b: 2 } };
     expect(requestKey(request)).toMatch(/^request-[\da-f]{32}$/);
     expect(requestKey({ ...request, content: { b: 2, a: 1 } })).toBe(requestKey(request));

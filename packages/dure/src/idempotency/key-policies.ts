@@ -134,7 +134,9 @@ function encodedPart(name: string, text: string): string {
 
 function asKey(key: string): string {
   if (/^[\x20-\x7e]+$/.test(key) && key.length <= keyLengthMax && key.trim() === key) return key;
-  throw invalid(`a key has 1 to ${keyLengthMax} printable ASCII characters, this has ${key.length}`);
+  throw invalid(
+    `a key has 1 to ${keyLengthMax} printable ASCII characters, this has ${key.length}`,
+  );
 }
 
 function invalid(what: string): DureError {

@@ -2,9 +2,7 @@ import type { Opening, Statement } from "../core/transaction.ts";
 import type { Answer, KeyedRequest } from "./keyed-request.ts";
 
 /** What an attempt to take a key came to. */
-export type KeyClaim =
-  | { readonly kind: "claimed" | "in_flight" }
-  | RecordedKey;
+export type KeyClaim = { readonly kind: "claimed" | "in_flight" } | RecordedKey;
 
 /** What stands under a key. */
 export type RecordedKey =

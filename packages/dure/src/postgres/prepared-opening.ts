@@ -33,25 +33,31 @@ const noNames: ReadonlyMap<string, string> = new Map();
  * server says so before anything was executed, and from then on all is sent whole.
  */
 export function preparedOpenings(): PreparedOpenings {
-  const known = new WeakMap<object, Map<string, string>>();
+  const nameByText = new Map<string, string>();
   let isPrepared = true;
+
+  const nameOf = (text: string): string => {
+    const name = nameByText.get(text) ?? preparedName(text);
+    nameByText.set(text, name);
+    return name;
+  };
+  const namesOf = (texts: readonly string[]): ReadonlyMap<string, string> =>
+    new Map(texts.map((text) => [text, nameOf(text)]));
 
   const send = async (
     client: PostgresClient & PgClient,
     begin: readonly string[],
     opening: Opening,
   ): Promise<Opened> => {
-    const of = known.get(client.connection) ?? new Map<string, string>();
-    const fresh = isPrepared
-      ? [commit, ...opening.prepared, ...begin]
-          .filter((text) => !of.has(text))
-          .map((text): readonly [string, string] => [text, preparedName(text)])
-      : [];
-    const names = isPrepared ? new Map([...of, ...fresh]) : noNames;
+    // The driver's own memory of what it has prepared: another store on the same pool has the same names.
+    const { parsedStatements: known } = client.connection;
+    const isNamed = isPrepared && typeof known === "object";
+    const names = isNamed ? namesOf([commit, ...opening.prepared, ...begin]) : noNames;
+    const fresh = [...names].filter(([, name]) => known?.[name] === undefined);
     const rows = await new Promise<readonly Row[]>((resolve, reject) => {
       client.query(new OpeningPipeline({ begin, opening, fresh, names }, resolve, reject));
     });
-    if (fresh.length > 0) known.set(client.connection, new Map(names));
+    for (const [text, name] of fresh) if (known !== undefined) known[name] = text;
     return { rows, names };
   };
 
@@ -61,6 +67,9 @@ export function preparedOpenings(): PreparedOpenings {
       return send(client, begin, opening).catch(async (error: unknown) => {
         if (!isPrepared || !isUnprepared(error)) throw error;
         isPrepared = false;
+        for (const text of [...opening.prepared, commit, ...begin]) {
+          delete client.connection.parsedStatements?.[nameOf(text)];
+        }
         // BEGIN may have been run before the name was missed.
         await client.query("rollback");
         return send(client, begin, opening);
@@ -85,6 +94,8 @@ interface PgClient {
 /** The extended query protocol, message by message. */
 interface PgConnection {
   readonly stream: { cork(): void; uncork(): void };
+  /** Text by name, of what the driver takes for prepared on this connection. */
+  readonly parsedStatements?: Record<string, string>;
   parse(message: { readonly text: string; readonly name?: string }): void;
   bind(message: { readonly statement?: string; readonly values: readonly (string | null)[] }): void;
   describe(message: { readonly type: "P"; readonly name: string }): void;
@@ -163,7 +174,11 @@ class OpeningPipeline {
   }
 }
 
-function send(connection: PgConnection, { text, params }: Statement, name: string | undefined): void {
+function send(
+  connection: PgConnection,
+  { text, params }: Statement,
+  name: string | undefined,
+): void {
   if (name === undefined) connection.parse({ text });
   connection.bind({
     ...(name !== undefined && { statement: name }),

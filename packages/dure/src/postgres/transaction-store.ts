@@ -33,7 +33,8 @@ export function postgresTransactionStore<Client extends PostgresClient>(
   const beginAsAlways = beginTexts(idleInTransactionMsMax);
   const beginWithin = (options: RunOptions | undefined): readonly string[] => {
     const { idleMsMax: idleMs = Infinity, msMax, opening } = options ?? {};
-    const begin = idleMs < (idleInTransactionMsMax || Infinity) ? beginTexts(idleMs) : beginAsAlways;
+    const begin =
+      idleMs < (idleInTransactionMsMax || Infinity) ? beginTexts(idleMs) : beginAsAlways;
     if (msMax === undefined) return begin;
     if (opening === undefined) return [...begin, limitTime(msMax)];
     // What is run with BEGIN sees to the limit, of pauses too.
@@ -52,7 +53,8 @@ export function postgresTransactionStore<Client extends PostgresClient>(
         tx.end();
         await limit.within(tx.begun());
         // Waited for to its end: only its answer says what became of it.
-        if (tx.isBegun) assertCommitted(await commitWith(client, last, { assertTransaction, names: tx.names }));
+        if (tx.isBegun)
+          assertCommitted(await commitWith(client, last, { assertTransaction, names: tx.names }));
         else if (last.length > 0) {
           assertCommitted(await commitAlone(client, last, tx.beginText));
         }

@@ -132,15 +132,23 @@ describe("an answer", () => {
     ],
     [
       "not now, until a date of its own clock",
-      answer(503, {}, {
-        date: "Sat, 01 Jan 2000 00:00:00 GMT",
-        "retry-after": "Sat, 01 Jan 2000 00:01:00 GMT",
-      }),
+      answer(
+        503,
+        {},
+        {
+          date: "Sat, 01 Jan 2000 00:00:00 GMT",
+          "retry-after": "Sat, 01 Jan 2000 00:01:00 GMT",
+        },
+      ),
       { code: "RETRYABLE", retryAfterMs: 60_000 },
     ],
     ["in progress is asked again", answer(409, {}), { code: "RETRYABLE" }],
     ["a code of 5xx is no refusal", answer(500, { code: "NO" }), { code: "CALL_OUTCOME_UNKNOWN" }],
-    ["a gateway's silence says nothing", answer(504), { code: "CALL_OUTCOME_UNKNOWN", status: 504 }],
+    [
+      "a gateway's silence says nothing",
+      answer(504),
+      { code: "CALL_OUTCOME_UNKNOWN", status: 504 },
+    ],
     ["a refusal that nobody expects is for good", answer(422), { code: "PERMANENT" }],
     ["a redirect is not followed", answer(302, {}, { location: "/y" }), { code: "PERMANENT" }],
     ["not built is for good", answer(501), { code: "PERMANENT" }],
@@ -151,7 +159,8 @@ describe("an answer", () => {
     ],
     [
       "a body that breaks off says nothing",
-      (response) => response.writeHead(200, { "content-length": "9" }).write("1", () => response.destroy()),
+      (response) =>
+        response.writeHead(200, { "content-length": "9" }).write("1", () => response.destroy()),
       { code: "CALL_OUTCOME_UNKNOWN" },
     ],
     [

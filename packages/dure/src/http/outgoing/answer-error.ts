@@ -33,7 +33,10 @@ export class CallOutcomeUnknownError extends DureError {
 
 /** What a step throws for an answer. */
 export type AnswerError =
-  StepRefusedError | RetryableError | PermanentError | CallOutcomeUnknownError;
+  | StepRefusedError
+  | RetryableError
+  | PermanentError
+  | CallOutcomeUnknownError;
 
 /** Answers that a token, a deployment or a moment later may change. */
 const passing: ReadonlySet<number> = new Set([401, 403, 404, 408, 409, 423, 425, 429]);

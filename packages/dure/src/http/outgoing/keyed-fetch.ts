@@ -66,9 +66,11 @@ export async function keyedFetch(
   const request = { method, headers, redirect: "manual", signal: call.signal } as const;
   const init: RequestInit = { ...request, ...(body !== undefined && { body }) };
   const target = new URL(url);
-  const answer = await whole(target, { ...options, answerBytesMax }, init).catch((error: unknown) => {
-    throw call.signal.aborted ? call.signal.reason : errorOfConnection(target, error);
-  });
+  const answer = await whole(target, { ...options, answerBytesMax }, init).catch(
+    (error: unknown) => {
+      throw call.signal.aborted ? call.signal.reason : errorOfConnection(target, error);
+    },
+  );
   if (answer.ok) return answer;
   const problem = problemOf(await answer.text());
   const retryAfterMs = readRetryAfter(answer.headers);
