@@ -25,21 +25,8 @@ export function postgresTransactionStore<Client extends PostgresClient>(
   }: { /** Quoted. */ readonly schema: string; readonly idleInTransactionMsMax: number },
 ): TransactionStore<Client> {
   const { assertTransaction } = outboxSql(schema);
-  const beginTexts = (idleMs: number): readonly string[] =>
-    idleMs === 0
-      ? [beginOnly]
-      : [beginOnly, `set local idle_in_transaction_session_timeout = ${idleMs}`];
   const openings = preparedOpenings();
-  const beginAsAlways = beginTexts(idleInTransactionMsMax);
-  const beginWithin = (options: RunOptions | undefined): readonly string[] => {
-    const { idleMsMax: idleMs = Infinity, msMax, opening } = options ?? {};
-    const begin =
-      idleMs < (idleInTransactionMsMax || Infinity) ? beginTexts(idleMs) : beginAsAlways;
-    if (msMax === undefined) return begin;
-    if (opening === undefined) return [...begin, limitTime(msMax)];
-    // What is run with BEGIN sees to the limit, of pauses too.
-    return msMax <= Math.min(idleMs, idleInTransactionMsMax || Infinity) ? [beginOnly] : begin;
-  };
+  const beginWithin = beginTexts(idleInTransactionMsMax);
   return {
     async run(work, options) {
       const { client, release } = await connect(pool);
@@ -82,6 +69,26 @@ export function postgresTransactionStore<Client extends PostgresClient>(
         release(!isOver);
       }
     },
+  };
+}
+
+/** What begins a transaction, by its options. */
+function beginTexts(
+  idleInTransactionMsMax: number,
+): (options: RunOptions | undefined) => readonly string[] {
+  const idleAlways = idleInTransactionMsMax || Infinity;
+  const textsOf = (idleMs: number): readonly string[] =>
+    idleMs === Infinity
+      ? [beginOnly]
+      : [beginOnly, `set local idle_in_transaction_session_timeout = ${idleMs}`];
+  const asAlways = textsOf(idleAlways);
+  return ({ idleMsMax = Infinity, msMax, opening } = {}) => {
+    const idleMs = Math.min(idleMsMax, idleAlways);
+    const begin = idleMs === idleAlways ? asAlways : textsOf(idleMs);
+    if (msMax === undefined) return begin;
+    if (opening === undefined) return [...begin, limitTime(msMax)];
+    // What is run with BEGIN sees to the limit, of pauses too.
+    return msMax <= idleMs ? [beginOnly] : begin;
   };
 }
 
