@@ -1,4 +1,3 @@
-import type { Logger as DureLogger } from "dure";
 import { pino, stdSerializers } from "pino";
 import type { DestinationStream, Logger } from "pino";
 import type { ServiceName } from "./config.ts";
@@ -33,14 +32,4 @@ function serializeError(error: Error): Record<string, unknown> {
   const { type, message, stack } = stdSerializers.err(error);
   const code: unknown = "code" in error ? error.code : undefined;
   return { type, message, stack, ...(code === undefined ? {} : { code }) };
-}
-
-/** The service's logger, as the library takes it. */
-export function messagingLogger(logger: Logger): DureLogger {
-  return {
-    debug: (message, facts) => logger.debug(facts ?? {}, message),
-    info: (message, facts) => logger.info(facts ?? {}, message),
-    warn: (message, facts) => logger.warn(facts ?? {}, message),
-    error: (message, facts) => logger.error(facts ?? {}, message),
-  };
 }

@@ -232,7 +232,7 @@ describe("a return", () => {
   });
 });
 
-test("one key is one request: another body, and another order, are refused", async () => {
+test("one key is one request: another body, another order, and another route are refused", async () => {
   const product = await shop.putProduct(10);
   const [one, other] = [await order(product), await order(product)];
   await shop.orderWith(one, "COMPLETED");
@@ -245,13 +245,16 @@ test("one key is one request: another body, and another order, are refused", asy
     userId: "ada",
     items: [{ productId: product, quantity }],
   });
-  expect((await post("/returns", ada, items(1), key)).status).toBe(201);
-  expect(await post("/returns", ada, items(2), key)).toMatchObject(reused);
+  expect(await post("/returns", ada, items(1), key)).toMatchObject(reused);
+  const ofReturn = randomUUID();
+  expect((await post("/returns", ada, items(1), ofReturn)).status).toBe(201);
+  expect(await post("/returns", ada, items(2), ofReturn)).toMatchObject(reused);
   const placing = { items: [{ productId: product, quantity: 1, unitPrice: 5 }], currency: "GBP" };
-  const first: ShopAnswer = await post("/orders", ada, placing, key);
+  const ofOrder = randomUUID();
+  const first: ShopAnswer = await post("/orders", ada, placing, ofOrder);
   expect(acceptedOrderSchema.parse(first.body).mode).toBe("orchestration");
-  expect(await post("/orders", ada, placing, key)).toEqual(first);
-  expect(await post("/orders", ada, { ...placing, mode: "choreography" }, key)).toMatchObject(
+  expect(await post("/orders", ada, placing, ofOrder)).toEqual(first);
+  expect(await post("/orders", ada, { ...placing, mode: "choreography" }, ofOrder)).toMatchObject(
     reused,
   );
 });

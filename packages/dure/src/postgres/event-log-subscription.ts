@@ -1,11 +1,10 @@
 import { createWakeup } from "../core/abort.ts";
 import type { Wakeup } from "../core/abort.ts";
 import type { Clock } from "../core/clock.ts";
-import { describeError } from "../core/errors.ts";
-import { newId } from "../core/id.ts";
+import { GroupMembership, groupTrouble } from "../core/group-membership.ts";
+import type { PartitionClaim } from "../core/group-membership.ts";
 import type { Logger } from "../core/logger.ts";
 import type { PartitionBatch, Subscription } from "../core/transport.ts";
-import { createTrouble } from "../core/trouble.ts";
 import type { Trouble } from "../core/trouble.ts";
 import { postgresClaims } from "./claims.ts";
 import type { Claims } from "./claims.ts";
@@ -50,14 +49,8 @@ export class EventLogSubscription implements Subscription {
   readonly #acknowledged: Map<number, Map<string, number>> = new Map();
   readonly #uncommitted: Map<string, { topic: string; partition: number; position: number }> =
     new Map();
-  readonly #heartbeats: Promise<void>;
+  readonly #membership: GroupMembership;
   readonly #committingTrouble: Trouble;
-  #memberId = "";
-  /** The id that is joining: kept until it is in, so that a lost answer leaves no second member behind. */
-  #joiningId = "";
-  #owned: ReadonlyMap<number, number> = new Map();
-  #surplus: ReadonlySet<number> = new Set();
-  #leaseUntil = -Infinity;
   #committing: Promise<void> = Promise.resolve();
   #isCommitting = false;
   /** Partitions in which there may be something that was not looked at. */
@@ -65,23 +58,32 @@ export class EventLogSubscription implements Subscription {
   #lookEverywhereAt = -Infinity;
   /** Partitions of which something was given and not acknowledged: it is given again. Cut: there is more behind it. */
   readonly #given: Map<number, { readonly isCut: boolean }> = new Map();
-  /** Whether the last heartbeat failed. */
-  #isCutOff = false;
   #commits = 0;
 
   constructor(parts: EventLogSubscriptionParts) {
     this.#parts = parts;
     this.#sql = eventLogSql(parts.schema);
     this.#claims = postgresClaims(parts.pool, claimsSql(parts.schema));
-    this.#committingTrouble = this.#trouble(
+    this.#committingTrouble = groupTrouble(
+      parts,
       "offsets could not be written and are tried again",
       "offsets are written again",
     );
-    this.#heartbeats = this.#keepLease();
+    this.#membership = new GroupMembership({
+      ...parts,
+      claim: (member) => this.#claim(member),
+      release: ({ id, partitions, isLeaving }) =>
+        this.#claims.release({ scope: this.#scope, id, slots: partitions, isLeaving }),
+      onChanged: (partition) => this.#acknowledged.delete(partition),
+      onRenewed: () => {
+        if (this.#uncommitted.size > 0) this.#commitSoon();
+        this.wake();
+      },
+    });
   }
 
   /** There may be something to fetch: in these partitions, or in any. */
-  wake(partitions: Iterable<number> = this.#owned.keys()): void {
+  wake(partitions: Iterable<number> = this.#membership.owned.keys()): void {
     for (const partition of partitions) this.#news.add(partition);
     this.#wakeup.wake();
   }
@@ -111,11 +113,7 @@ export class EventLogSubscription implements Subscription {
     readonly maxMessages: number;
     readonly signal: AbortSignal;
   }): Promise<readonly PartitionBatch[]> {
-    const { clock } = this.#parts;
-    if (clock.monotonic() >= this.#leaseUntil) {
-      if (this.#isCutOff) throw new Error("the lease of this member is over and cannot be renewed");
-      return [];
-    }
+    if (!this.#membership.isLive()) return [];
     await this.#adopt(options.busy);
     const places = this.#placesToLook(options.busy);
     const cursors = places.flatMap((partition) =>
@@ -159,22 +157,13 @@ export class EventLogSubscription implements Subscription {
   /** Lets go of what is not ours any more and is not being worked on, and begins with what is new. */
   async #adopt(busy: ReadonlySet<number>): Promise<void> {
     const { pool, group, topics } = this.#parts;
-    const given = [...this.#surplus].filter((partition) => !busy.has(partition));
-    if (given.length > 0) {
-      await this.#flush();
-      await this.#claims.release({
-        scope: this.#scope,
-        id: this.#memberId,
-        slots: given,
-        isLeaving: false,
-      });
-      this.#owned = new Map([...this.#owned].filter(([partition]) => !given.includes(partition)));
-      this.#surplus = new Set();
-    }
+    await this.#membership.releaseSurplus(busy, () => this.#flush());
     for (const partition of this.#acknowledged.keys()) {
-      if (!this.#owned.has(partition)) this.#acknowledged.delete(partition);
+      if (!this.#membership.owned.has(partition)) this.#acknowledged.delete(partition);
     }
-    const added = [...this.#owned.keys()].filter((partition) => !this.#acknowledged.has(partition));
+    const added = [...this.#membership.owned.keys()].filter(
+      (partition) => !this.#acknowledged.has(partition),
+    );
     if (added.length === 0) return;
     const { rows } = await pool.query(this.#sql.offsets, [group, topics, added]);
     for (const partition of added) {
@@ -246,84 +235,21 @@ export class EventLogSubscription implements Subscription {
     return `log:${this.#parts.group}`;
   }
 
-  async #keepLease(): Promise<void> {
-    const { clock, leaseMs } = this.#parts;
-    const { signal } = this.#stop;
-    const trouble = this.#trouble(
-      "consumer cannot renew its lease and tries again",
-      "consumer renews its lease again",
-    );
-    while (!signal.aborted) {
-      try {
-        await this.#heartbeat();
-        this.#isCutOff = false;
-        trouble.succeeded();
-        if (this.#uncommitted.size > 0) this.#commitSoon();
-        this.wake();
-      } catch (error) {
-        this.#isCutOff = true;
-        trouble.failed(error);
-      }
-      await clock.sleep(leaseMs / (this.#isCutOff ? 10 : 3), signal);
-    }
-  }
-
-  #trouble(message: string, messageOver: string): Trouble {
-    const { clock, leaseMs, logger, group } = this.#parts;
-    return createTrouble({
-      clock,
-      settleMs: leaseMs,
-      say: (error) => logger.warn(message, { group, error: describeError(error) }),
-      sayOver: () => logger.info(messageOver, { group }),
-    });
-  }
-
-  async #heartbeat(): Promise<void> {
-    const { logger, group } = this.#parts;
-    if (await this.#renew()) return;
-    logger.warn("consumer lost its lease and joins its group again", { group });
-    this.#memberId = "";
-    this.#owned = new Map();
-    this.#leaseUntil = -Infinity;
-    await this.#renew();
-  }
-
-  /** Resolves to whether we are a member. */
-  async #renew(): Promise<boolean> {
-    const { clock, leaseMs, partitions } = this.#parts;
-    const isJoining = this.#memberId === "";
-    if (isJoining && this.#joiningId === "") this.#joiningId = newId(clock);
-    const id = isJoining ? this.#joiningId : this.#memberId;
-    const requestedAt = clock.monotonic();
-    const claims = await this.#claims.heartbeat({
-      scope: this.#scope,
-      id,
-      leaseMs,
-      slots: partitions,
-      isJoining,
-    });
-    if (claims === undefined) return false;
-    this.#memberId = id;
-    this.#joiningId = "";
-    for (const { slot, epoch } of claims) {
-      // Another member had it in between: what we remember of it is old.
-      if (this.#owned.get(slot) !== epoch) this.#acknowledged.delete(slot);
-    }
-    this.#owned = new Map(claims.map((claim) => [claim.slot, claim.epoch]));
-    this.#surplus = new Set(claims.filter((claim) => claim.isSurplus).map((claim) => claim.slot));
-    this.#leaseUntil = requestedAt + leaseMs;
-    return true;
+  async #claim(member: {
+    readonly id: string;
+    readonly isJoining: boolean;
+  }): Promise<readonly PartitionClaim[] | undefined> {
+    const { leaseMs, partitions: slots } = this.#parts;
+    const claims = await this.#claims.heartbeat({ ...member, scope: this.#scope, leaseMs, slots });
+    return claims?.map(({ slot, ...claim }) => ({ partition: slot, ...claim }));
   }
 
   async close(): Promise<void> {
     this.#stop.abort();
     this.#parts.onClose();
-    await this.#heartbeats;
+    await this.#membership.stop();
     await this.#committing;
     await this.#flush();
-    const id = this.#memberId === "" ? this.#joiningId : this.#memberId;
-    if (id !== "") {
-      await this.#claims.release({ scope: this.#scope, id, slots: [], isLeaving: true });
-    }
+    await this.#membership.leave();
   }
 }

@@ -100,13 +100,7 @@ export function postgresStore<Client extends PostgresClient>(
       notifications,
     }),
     admin: postgresAdminStore(bounded, schemaName, pool),
-    news: {
-      tell: () => notifications.tell(),
-      listen: (listener) =>
-        notifications.listen((subjects) => {
-          if (!isSemaphoreNews(subjects) && subjects?.every(isLockSubject) !== true) listener();
-        }),
-    },
+    news: outboxNewsOf(notifications),
     check: () => checkSchema({ pool, schema: schemaName }),
     retention,
     maintain: createMaintenance({
@@ -121,5 +115,16 @@ export function postgresStore<Client extends PostgresClient>(
       await locks.close();
       await notifications.close();
     },
+  };
+}
+
+/** Locks and semaphores share the channel with the outbox: what is told of them is for others. */
+function outboxNewsOf(notifications: Notifications): ServiceStore["news"] {
+  return {
+    tell: () => notifications.tell(),
+    listen: (listener) =>
+      notifications.listen((subjects) => {
+        if (!isSemaphoreNews(subjects) && subjects?.every(isLockSubject) !== true) listener();
+      }),
   };
 }

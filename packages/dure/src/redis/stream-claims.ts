@@ -1,22 +1,14 @@
+import type { PartitionClaim } from "../core/group-membership.ts";
 import { redisEval, redisScript } from "./redis-client.ts";
 import type { RedisClient, RedisScript } from "./redis-client.ts";
 import type { StreamNames } from "./stream-names.ts";
-
-/** A partition that a member owns. */
-export interface StreamClaim {
-  readonly partition: number;
-  /** Raised with each change of owner. */
-  readonly epoch: number;
-  /** Beyond the fair share: to be released when nothing of it is in flight. */
-  readonly isSurplus: boolean;
-}
 
 /** What a heartbeat brings. */
 export interface StreamClaims {
   /** Which memory of Redis answers. */
   readonly memoryId: string;
   /** Undefined: the member's lease had run out, or Redis has forgotten it. */
-  readonly claims: readonly StreamClaim[] | undefined;
+  readonly claims: readonly PartitionClaim[] | undefined;
 }
 
 /** Renews a member's lease by Redis's clock, and takes its share of what is free. */
@@ -37,7 +29,7 @@ export async function claimPartitions(
   // An answer that comes after the lease is no answer.
   const reply = await redisEval(client, heartbeat, { keys, args }, { timeoutMs: leaseMs });
   const [memoryId, isMember, ...rest] = reply as readonly (string | number)[]; // as the script returns it
-  const claims: StreamClaim[] = [];
+  const claims: PartitionClaim[] = [];
   for (let index = 0; index < rest.length; index += 3) {
     const [partition, epoch, surplus] = rest.slice(index, index + 3).map(Number);
     if (partition === undefined || epoch === undefined) break;

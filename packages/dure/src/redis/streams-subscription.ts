@@ -2,11 +2,10 @@ import { createWakeup } from "../core/abort.ts";
 import type { Wakeup } from "../core/abort.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageFromParts } from "../core/envelope.ts";
-import { describeError } from "../core/errors.ts";
-import { newId } from "../core/id.ts";
+import { GroupMembership, groupTrouble } from "../core/group-membership.ts";
+import type { PartitionClaim } from "../core/group-membership.ts";
 import type { Logger } from "../core/logger.ts";
 import type { Delivery, PartitionBatch, Subscription } from "../core/transport.ts";
-import { createTrouble } from "../core/trouble.ts";
 import type { Trouble } from "../core/trouble.ts";
 import { redisEval } from "./redis-client.ts";
 import type { RedisClient } from "./redis-client.ts";
@@ -63,17 +62,11 @@ export class StreamsSubscription implements Subscription {
   /** By the position that deliveries carry here. */
   readonly #idByPosition: Map<number, { readonly stream: OwnStream; readonly id: string }> =
     new Map();
-  readonly #heartbeats: Promise<void>;
+  readonly #membership: GroupMembership;
   readonly #reading: Trouble;
   #position = 0;
   #lookEverywhereAt = -Infinity;
-  #memberId = "";
-  #joiningId = "";
   #memoryId: string | undefined;
-  #owned: ReadonlyMap<number, number> = new Map();
-  #surplus: ReadonlySet<number> = new Set();
-  #leaseUntil = -Infinity;
-  #isCutOff = false;
   /** Raised when what is known of streams becomes void. */
   #generation = 0;
   /** The first stream to read from, in turn: a busy topic does not starve the others. */
@@ -84,17 +77,28 @@ export class StreamsSubscription implements Subscription {
     this.#done = new StreamsAcknowledging({
       ...parts,
       signal: this.#stop.signal,
-      trouble: this.#trouble(
+      trouble: groupTrouble(
+        parts,
         "messages could not be acknowledged and are tried again",
         "messages are acknowledged again",
       ),
     });
-    this.#reading = this.#trouble("a stream cannot be read", "a stream can be read again");
-    this.#heartbeats = this.#keepLease();
+    this.#reading = groupTrouble(parts, "a stream cannot be read", "a stream can be read again");
+    const { client, names, group } = parts;
+    this.#membership = new GroupMembership({
+      ...parts,
+      claim: (member) => this.#claim(member),
+      release: (member) => releasePartitions(client, names, { group, ...member }),
+      onChanged: (partition) => this.#drop(partition),
+      onRenewed: () => {
+        this.#done.tellSoon();
+        this.wake();
+      },
+    });
   }
 
   /** There may be something to fetch: in these partitions, or in any. */
-  wake(partitions: Iterable<number> = this.#owned.keys()): void {
+  wake(partitions: Iterable<number> = this.#membership.owned.keys()): void {
     for (const partition of partitions) this.#news.add(partition);
     this.#wakeup.wake();
   }
@@ -112,16 +116,13 @@ export class StreamsSubscription implements Subscription {
     readonly maxMessages: number;
     readonly signal: AbortSignal;
   }): Promise<readonly PartitionBatch[]> {
-    if (this.#parts.clock.monotonic() >= this.#leaseUntil) {
-      if (this.#isCutOff) throw new Error("the lease of this member is over and cannot be renewed");
-      return [];
-    }
+    if (!this.#membership.isLive()) return [];
     await this.#adopt(busy);
     const free = [...this.#streams.keys()].filter((partition) => !busy.has(partition));
     await this.#readInto(this.#toRead(free, maxMessages), maxMessages, signal);
     // A heartbeat in between may have taken something away.
     return free
-      .filter((partition) => this.#owned.has(partition))
+      .filter((partition) => this.#membership.owned.has(partition))
       .map((partition) => this.#batchOf(partition, maxMessages))
       .filter(({ deliveries }) => deliveries.length > 0);
   }
@@ -161,7 +162,7 @@ export class StreamsSubscription implements Subscription {
       ...streams.map((stream) => stream.key),
     ];
     const places = streams.flatMap(({ partition, from }) => [`${partition}`, from]);
-    const args = [group, this.#memberId, `${maxMessages}`, `${lookBytesMax}`, ...places];
+    const args = [group, this.#membership.memberId, `${maxMessages}`, `${lookBytesMax}`, ...places];
     const generation = this.#generation;
     try {
       const options = { timeoutMs: commandMsMax, signal };
@@ -241,19 +242,11 @@ export class StreamsSubscription implements Subscription {
 
   /** Lets go of what is not ours any more and is not being worked on, and begins with what is new. */
   async #adopt(busy: ReadonlySet<number>): Promise<void> {
-    const given = [...this.#surplus].filter((partition) => !busy.has(partition));
-    if (given.length > 0) {
-      await this.#done.tell();
-      const { client, names, group } = this.#parts;
-      const member = { group, id: this.#memberId, partitions: given, isLeaving: false };
-      await releasePartitions(client, names, member);
-      this.#owned = new Map([...this.#owned].filter(([partition]) => !given.includes(partition)));
-      this.#surplus = new Set();
-    }
+    await this.#membership.releaseSurplus(busy, () => this.#done.tell());
     for (const partition of this.#streams.keys()) {
-      if (!this.#owned.has(partition)) this.#drop(partition);
+      if (!this.#membership.owned.has(partition)) this.#drop(partition);
     }
-    for (const partition of this.#owned.keys()) {
+    for (const partition of this.#membership.owned.keys()) {
       if (this.#streams.has(partition)) continue;
       const streams = this.#parts.topics.map((topic): OwnStream => {
         const key = this.#parts.names.stream(topic, partition);
@@ -287,86 +280,28 @@ export class StreamsSubscription implements Subscription {
     return Promise.resolve();
   }
 
-  async #keepLease(): Promise<void> {
-    const { clock, leaseMs } = this.#parts;
-    const { signal } = this.#stop;
-    const trouble = this.#trouble(
-      "consumer cannot renew its lease and tries again",
-      "consumer renews its lease again",
-    );
-    while (!signal.aborted) {
-      try {
-        await this.#heartbeat();
-        this.#isCutOff = false;
-        trouble.succeeded();
-        this.#done.tellSoon();
-        this.wake();
-      } catch (error) {
-        this.#isCutOff = true;
-        trouble.failed(error);
-      }
-      await clock.sleep(leaseMs / (this.#isCutOff ? 10 : 3), signal);
-    }
-  }
-
-  #trouble(message: string, messageOver: string): Trouble {
-    const { clock, leaseMs, logger, group } = this.#parts;
-    return createTrouble({
-      clock,
-      settleMs: leaseMs,
-      say: (error) => logger.warn(message, { group, error: describeError(error) }),
-      sayOver: () => logger.info(messageOver, { group }),
-    });
-  }
-
-  async #heartbeat(): Promise<void> {
-    const { logger, group } = this.#parts;
-    if (await this.#renew()) return;
-    logger.warn("consumer lost its lease and joins its group again", { group });
-    this.#memberId = "";
-    this.#owned = new Map();
-    this.#leaseUntil = -Infinity;
-    await this.#renew();
-  }
-
-  /** Resolves to whether we are a member. */
-  async #renew(): Promise<boolean> {
-    const { client, names, group, clock, leaseMs, partitions } = this.#parts;
-    const isJoining = this.#memberId === "";
-    if (isJoining && this.#joiningId === "") this.#joiningId = newId(clock);
-    const id = isJoining ? this.#joiningId : this.#memberId;
-    const requestedAt = clock.monotonic();
-    const member = { group, id, leaseMs, partitions, isJoining };
-    const { memoryId, claims } = await claimPartitions(client, names, member);
+  async #claim(member: {
+    readonly id: string;
+    readonly isJoining: boolean;
+  }): Promise<readonly PartitionClaim[] | undefined> {
+    const { client, names, group, leaseMs, partitions } = this.#parts;
+    const asked = { ...member, group, leaseMs, partitions };
+    const { memoryId, claims } = await claimPartitions(client, names, asked);
     // An empty mark: Redis has forgotten everything, and nobody has written since.
     const isForgotten = memoryId === "" || (this.#memoryId ?? memoryId) !== memoryId;
     if (isForgotten) await this.#registerAgain();
     this.#memoryId = memoryId === "" ? undefined : memoryId;
-    if (claims === undefined) return false;
-    this.#memberId = id;
-    this.#joiningId = "";
-    for (const { partition, epoch } of claims) {
-      // Another member had it in between: what we remember of it is old.
-      if (this.#owned.get(partition) !== epoch) this.#drop(partition);
-    }
-    this.#owned = new Map(claims.map(({ partition, epoch }) => [partition, epoch]));
-    this.#surplus = new Set(claims.filter((it) => it.isSurplus).map(({ partition }) => partition));
-    this.#leaseUntil = requestedAt + leaseMs;
-    return true;
+    return claims;
   }
 
   async close(): Promise<void> {
     this.#stop.abort();
     this.#parts.onClose();
-    await this.#heartbeats;
-    const { client, names, group } = this.#parts;
-    const id = this.#memberId === "" ? this.#joiningId : this.#memberId;
+    await this.#membership.stop();
     try {
       await this.#done.close();
     } finally {
-      if (id !== "") {
-        await releasePartitions(client, names, { group, id, partitions: [], isLeaving: true });
-      }
+      await this.#membership.leave();
     }
   }
 }

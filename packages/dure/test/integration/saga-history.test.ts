@@ -205,13 +205,30 @@ async function liveThrough(
   if (freezes) frozen = thaw.promise;
   const [, other] = services as [TestService, TestService];
   const outcomes = ids.map(async (id) => ({ id, ...(await other.dure.sagas.outcome(id)) }));
-  const ended = await within(Promise.all(outcomes), { what: "all sagas' ends", timeoutMs: 20_000 });
+  const ended = await within(Promise.all(outcomes), {
+    what: "all sagas' ends",
+    timeoutMs: 60_000,
+  }).catch(async (cause: unknown) => {
+    throw new Error(`still live: ${await standing(ids)}`, { cause });
+  });
   isLossy = false;
   frozen = undefined;
   thaw.resolve();
   await Promise.all(late.splice(0));
   const problems = await Promise.all(ended.map(async ({ id, kind }) => problemsOf(id, kind)));
   return problems.flatMap((found, index) => found.map((problem) => `${ids[index]}: ${problem}`));
+}
+
+/** What holds them up, for whoever looks into a failure. */
+async function standing(ids: readonly string[]): Promise<string> {
+  const { rows } = await database.pool.query(
+    `select i.saga_id, i.status, l.process, l.wake_at, clock_timestamp() as now,
+       (select json_agg(j.events order by j.n) from dure.saga_journal j where j.saga_id = i.saga_id) as journal
+     from dure.saga_instance i left join dure.saga_live l using (saga_id)
+     where i.saga_id = any ($1) and i.ended_at is null`,
+    [ids],
+  );
+  return JSON.stringify(rows);
 }
 
 describe("two engines on one database", { timeout: 3_600_000 }, () => {
