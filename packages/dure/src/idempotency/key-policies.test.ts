@@ -1,15 +1,5 @@
 /** Two different inputs of a policy, or of two policies, never give one key, and no key is longer than 255 (C2). */
-import {
-  assert,
-  constantFrom,
-  date,
-  integer,
-  oneof,
-  property,
-  record,
-  string,
-  tuple,
-} from "fast-check";
+import { array, assert, constantFrom, oneof, property, record, string, tuple } from "fast-check";
 import { describe, expect, it } from "vitest";
 import { readIdempotencyKey } from "./idempotency-key.ts";
 import {
@@ -23,16 +13,16 @@ import {
   windowKey,
 } from "./key-policies.ts";
 
-/** What names are made of that are chosen to be mistaken for each other. */
+/** Few names, made of what could be mistaken for the next part: so few that all that can collide, does. */
 const text = oneof(
-  string({ minLength: 1, maxLength: 12, unit: constantFrom(...Array.from('a-%2D1 /"\\é')) }),
-  string({ minLength: 1, maxLength: 12 }),
+  string({ minLength: 1, maxLength: 3, unit: constantFrom("a", "-") }),
+  constantFrom("%", "%2D", "%25", "1", "a-1", "é", " ", "/"),
 );
-const n = integer({ min: 0, max: 12 });
+const n = constantFrom(0, 1, 11);
 const windowMs = constantFrom(1, 11, 60_000);
-const at = date({ min: new Date(0), max: new Date(9e12), noInvalidDate: true });
-const wordText = string({ minLength: 1, maxLength: 4, unit: constantFrom(...Array.from("ab.")) });
-const sagaText = string({ minLength: 1, maxLength: 6, unit: constantFrom(...Array.from("ab.-")) });
+const at = constantFrom(0, 1, 11, 120_000).map((ms) => new Date(ms));
+const wordText = string({ minLength: 1, maxLength: 2, unit: constantFrom("a", ".") });
+const sagaText = string({ minLength: 1, maxLength: 3, unit: constantFrom("a", "-") });
 
 const inputs = oneof(
   tuple(constantFrom("checkout"), text).map(([kind, session]) => ({
@@ -61,11 +51,16 @@ const inputs = oneof(
 
 describe("the key of a policy", () => {
   it("is another for any other input, of whichever policy", () => {
+    const many = array(inputs, { minLength: 300, maxLength: 600, size: "max" });
     assert(
-      property(inputs, inputs, (left, right) => {
-        expect(left.key() === right.key()).toBe(left.same === right.same);
+      property(many, (drawn) => {
+        const keys = new Map<string, string>();
+        for (const { same, key } of drawn) {
+          expect(keys.get(key()) ?? same).toBe(same);
+          keys.set(key(), same);
+        }
+        expect(keys.size).toBe(new Set(drawn.map(({ same }) => same)).size);
       }),
-      { numRuns: 5_000 },
     );
   });
 
