@@ -54,7 +54,7 @@ class Undone extends Error {
 /** Thrown by a look at the key that found it free. */
 class KeyIsFree extends Error {}
 
-/** Keys whose answers this process has given: a repeat of one needs no transaction. 1 to 2 MB. */
+/** Keys whose answers this process has given: a repeat of one needs no transaction. Some 2 MB, 13 at most. */
 const answeredMax = 10_000;
 const lookMsMin = 20;
 const lookMsMax = 500;
