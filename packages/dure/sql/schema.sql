@@ -1023,6 +1023,13 @@ begin
     perform idempotency_bound(p_lease_ms);
   end if;
   for v_round in 1 .. 6 loop
+    if not v_has_request_lock then
+      v_has_request_lock := pg_try_advisory_xact_lock(p_request_lock);
+    end if;
+    if v_has_request_lock then
+      v_has_lock := pg_try_advisory_xact_lock(p_lock);
+    end if;
+    -- A statement of its own: it sees what was committed before the locks were asked for.
     select r.fingerprint, r.status, r.headers, r.body, r.expires_at <= clock_timestamp() as is_expired
     into v_record from idempotency_record r where r.id = p_id;
     if found and not v_record.is_expired then
@@ -1036,19 +1043,12 @@ begin
         delete from idempotency_record r where r.id = p_id;
       end if;
       return '["claimed"]';
+    elsif not v_has_request_lock then
+      return '["in_flight"]';
     end if;
-    if not v_has_request_lock then
-      v_has_request_lock := pg_try_advisory_xact_lock(p_request_lock);
-      if not v_has_request_lock then
-        return '["in_flight"]';
-      end if;
-    end if;
-    v_has_lock := pg_try_advisory_xact_lock(p_lock);
     -- The locks of one transaction are let go one after the other: one that has just rolled back, with this very
     -- request, may still hold the second. Only who keeps it for longer is running another request.
-    if not v_has_lock and v_round > 1 then
-      perform pg_sleep(0.002);
-    end if;
+    perform pg_sleep(0.002);
   end loop;
   return '["mismatch"]';
 end
