@@ -1,4 +1,5 @@
-import type { Pool } from "pg";
+import type { Dure } from "dure";
+import type { Pool, PoolClient } from "pg";
 import { untilCount, writers } from "./load.ts";
 import { createNullSink, Measured, relayingService, text, writingService } from "./service.ts";
 
@@ -16,6 +17,16 @@ export interface DrainRates {
 /** Writes the backlog as a service would: in transactions, by turns over so many keys. */
 export async function loadBacklog(pool: Pool, total: number, keys: number): Promise<void> {
   const dure = writingService(pool);
+  await writeBacklog(dure, total, keys);
+  await dure.stop();
+}
+
+/** The same by a service that is there; it goes on. */
+export async function writeBacklog(
+  dure: Dure<PoolClient>,
+  total: number,
+  keys: number,
+): Promise<void> {
   let next = 0;
   const load = async (): Promise<void> => {
     while (next < total) {
@@ -29,7 +40,6 @@ export async function loadBacklog(pool: Pool, total: number, keys: number): Prom
     }
   };
   await Promise.all(Array.from({ length: writers / 2 }, load));
-  await dure.stop();
 }
 
 /** Relays a backlog of known size to nothing. The outbox must hold nothing else that is pending. */

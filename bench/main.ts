@@ -18,6 +18,7 @@ import { measureRedisConsume } from "./cases/redis-consume.ts";
 import { measureRedisDrain } from "./cases/redis-drain.ts";
 import { measureRedisLatency } from "./cases/redis-latency.ts";
 import { measureKeyedRequests } from "./cases/p9-keyed-requests.ts";
+import { measureWal } from "./cases/wal.ts";
 import type { BenchCase } from "./context.ts";
 import { Servers } from "./database.ts";
 import type { Figure } from "./figure.ts";
@@ -39,6 +40,7 @@ const cases: Readonly<Record<CaseName, BenchCase>> = {
   p11: measureGrowth,
   p12: measureRecovery,
   p14: measureWaiting,
+  wal: measureWal,
   "redis-p5": measureRedisDrain,
   "redis-p7": measureRedisConsume,
   "redis-p8": measureRedisLatency,

@@ -15,6 +15,7 @@ export const caseNames = [
   "p11",
   "p12",
   "p14",
+  "wal",
   "redis-p5",
   "redis-p7",
   "redis-p8",

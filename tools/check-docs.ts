@@ -123,17 +123,32 @@ export function findExamples(root: string = repository): readonly string[] {
 
 /** Runs one example in an empty folder, as a reader does the first time. Fails when it fails. */
 export async function runExample(example: string): Promise<ExampleOutcome> {
-  const expected = readFileSync(join(example, "expected.txt"), "utf8");
+  return runProgram(join(example, "main.ts"), join(example, "expected.txt"));
+}
+
+/** Runs a program in an empty folder. Fails when it fails. */
+export async function runProgram(program: string, expectedFile: string): Promise<ExampleOutcome> {
+  const expected = readFileSync(expectedFile, "utf8");
   const folder = mkdtempSync(join(tmpdir(), "dure-example-"));
   try {
     const node = join(repository, "node_modules/.bin/node");
-    const args = ["--conditions=dure-source", join(example, "main.ts")];
-    const { isGreen, output, errors } = await run(node, args, folder);
-    if (!isGreen) throw new Error(`${example}/main.ts failed\n${output}\n${errors}`);
+    const { isGreen, output, errors } = await run(
+      node,
+      ["--conditions=dure-source", program],
+      folder,
+    );
+    if (!isGreen) throw new Error(`${program} failed\n${output}\n${errors}`);
     return { printed: normalise(output), expected: normalise(expected) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Compiles a project and returns what the compiler says: nothing, when all is well. */
+export async function compileProject(project: string): Promise<string> {
+  const tsc = join(repository, "node_modules/.bin/tsc");
+  const { isGreen, output, errors } = await run(tsc, ["-p", project], repository);
+  return isGreen ? output : `${output}${errors}` || "tsc did not run";
 }
 
 /** Replaces what differs from run to run: ids, times, durations and ports. */

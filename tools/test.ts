@@ -4,6 +4,7 @@ import { glob, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { installOutside } from "./outside.ts";
 
 /** What a suite came to. A suite that could not be run at all counts as one failure. */
 export interface SuiteResult {
@@ -46,6 +47,9 @@ async function main(args: readonly string[]): Promise<number> {
   if (unknown.length > 0) {
     console.error(`No such suite: ${unknown.join(", ")}. Suites: ${suites.join(", ")}`);
     return 2;
+  }
+  if (names.length === 0 || names.includes("integration") || names.includes("house")) {
+    installOutside();
   }
   const results: SuiteResult[] = [];
   for (const suite of suites.filter((name) => names.length === 0 || names.includes(name))) {

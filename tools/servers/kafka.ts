@@ -43,6 +43,8 @@ export interface KafkaOptions {
   readonly users?: Readonly<Record<string, string>>;
   /** Further listeners, each of which tells its clients to come back by another port: that of a proxy in front of it. */
   readonly listeners?: readonly { readonly port: number; readonly advertisedPort: number }[];
+  /** Opens a further listener that speaks TLS, with the key of this PKCS #12 file. */
+  readonly tls?: { readonly keystore: string; readonly password: string };
   /** Further lines of `server.properties`. */
   readonly settings?: Readonly<Record<string, string | number>>;
 }
@@ -53,6 +55,8 @@ export interface KafkaServer {
   readonly brokers: readonly string[];
   /** The same by the listener that asks for a login; empty without users. */
   readonly saslBrokers: readonly string[];
+  /** The same by the listener that speaks TLS; empty without a key. */
+  readonly tlsBrokers: readonly string[];
   readonly dataDir: string;
   /** SIGSTOP: it says nothing and loses nothing. */
   freeze(): void;
@@ -84,6 +88,7 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
     plain: options.port ?? (await freePort()),
     controller: await freePort(),
     sasl: options.users === undefined ? undefined : await freePort(),
+    tls: options.tls === undefined ? undefined : await freePort(),
   };
   await writeFile(join(folder, "server.properties"), propertiesOf(folder, ports, options));
   await writeFile(join(folder, "log4j2.properties"), loggingProperties);
@@ -111,6 +116,7 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
   return {
     brokers: [`127.0.0.1:${ports.plain}`],
     saslBrokers: ports.sasl === undefined ? [] : [`127.0.0.1:${ports.sasl}`],
+    tlsBrokers: ports.tls === undefined ? [] : [`127.0.0.1:${ports.tls}`],
     dataDir: folder,
     freeze: () => broker.signal("SIGSTOP"),
     thaw: () => broker.signal("SIGCONT"),
@@ -189,13 +195,15 @@ interface Ports {
   readonly plain: number;
   readonly controller: number;
   readonly sasl: number | undefined;
+  readonly tls: number | undefined;
 }
 
 function propertiesOf(folder: string, ports: Ports, options: KafkaOptions): string {
-  const { users, settings, listeners = [] } = options;
+  const { users, tls, settings, listeners = [] } = options;
   const at = (name: string, port: number): string => `${name}://127.0.0.1:${port}`;
   const clients = [at("PLAINTEXT", ports.plain)];
   if (ports.sasl !== undefined) clients.push(at("LOGIN", ports.sasl));
+  if (ports.tls !== undefined) clients.push(at("SECURE", ports.tls));
   const logins = Object.entries(users ?? {}).map(([name, word]) => `user_${name}="${word}"`);
   const lines = {
     "process.roles": "broker,controller",
@@ -214,12 +222,17 @@ function propertiesOf(folder: string, ports: Ports, options: KafkaOptions): stri
     "inter.broker.listener.name": "PLAINTEXT",
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": [
-      "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT",
+      "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,SECURE:SSL",
       ...listeners.map((_, index) => `PROXIED${index}:PLAINTEXT`),
     ].join(","),
     ...(ports.sasl !== undefined && {
       "sasl.enabled.mechanisms": "PLAIN",
       "listener.name.login.plain.sasl.jaas.config": `org.apache.kafka.common.security.plain.PlainLoginModule required ${logins.join(" ")};`,
+    }),
+    ...(tls !== undefined && {
+      "listener.name.secure.ssl.keystore.type": "PKCS12",
+      "listener.name.secure.ssl.keystore.location": tls.keystore,
+      "listener.name.secure.ssl.keystore.password": tls.password,
     }),
     "log.dirs": join(folder, "logs"),
     // Topics come from those who declare them, or not at all.

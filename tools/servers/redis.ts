@@ -29,6 +29,7 @@ export interface RedisServerOptions {
 export interface RedisServer {
   readonly url: string;
   readonly port: number;
+  readonly dataDir: string;
   /** Resolves when it answers. */
   start(): Promise<void>;
   /** SIGTERM: it writes what it has. */
@@ -93,6 +94,7 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
   const server: RedisServer = {
     url: `redis://127.0.0.1:${port}`,
     port,
+    dataDir,
     start: () => process_.start(port),
     stop: () => process_.end("SIGTERM"),
     kill: () => process_.end("SIGKILL"),

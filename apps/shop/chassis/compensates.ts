@@ -1,6 +1,7 @@
+import { readCompensatedKey } from "dure/idempotency";
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { KeySyntaxError, headerValues, parseKey } from "./key-header.ts";
 import { ProblemError } from "./problem.ts";
+import { headerValues } from "./raw-headers.ts";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -33,16 +34,9 @@ export function compensatedKeyOf(request: FastifyRequest): string {
 }
 
 function compensatedKeyFrom(request: FastifyRequest): string {
-  const values = headerValues(request.raw.rawHeaders, ["compensates"]);
-  const [value, ...others] = values;
-  if (value === undefined || others.length > 0) {
-    throw refused("Name the one forward key that this undoes.");
-  }
-  try {
-    return parseKey(value);
-  } catch (error) {
-    throw error instanceof KeySyntaxError ? refused(error.message) : error;
-  }
+  const read = readCompensatedKey((name) => headerValues(request.raw.rawHeaders, name));
+  if (read.kind === "key") return read.key;
+  throw refused(read.kind === "invalid" ? read.reason : "Name the forward key that this undoes.");
 }
 
 function refused(message: string): ProblemError {

@@ -1,7 +1,8 @@
+import { readIdempotencyKey } from "dure/idempotency";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { IncomingMessage } from "node:http";
-import { KeySyntaxError, headerValues, parseKey } from "./key-header.ts";
 import { ProblemError } from "./problem.ts";
+import { headerValues } from "./raw-headers.ts";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -13,8 +14,6 @@ declare module "fastify" {
     idempotencyKey?: boolean;
   }
 }
-
-const headerNames = ["idempotency-key", "x-idempotency-key"] as const;
 
 /** Reads the key of every route that asks for one, before the body is validated. */
 export function readIdempotencyKeys(app: FastifyInstance): void {
@@ -43,23 +42,13 @@ export function idempotencyKeyOf(request: FastifyRequest): string {
  *   empty, too long, not printable ASCII, badly quoted, or when two headers disagree
  */
 export function idempotencyKeyFrom(request: Pick<IncomingMessage, "rawHeaders">): string {
-  const keys = new Set(headerValues(request.rawHeaders, headerNames).map(readKey));
-  const [key, ...others] = keys;
-  if (key === undefined) {
-    throw new ProblemError("IDEMPOTENCY_KEY_MISSING", "Send a new Idempotency-Key per action.");
+  const read = readIdempotencyKey((name) => headerValues(request.rawHeaders, name));
+  switch (read.kind) {
+    case "key":
+      return read.key;
+    case "missing":
+      throw new ProblemError("IDEMPOTENCY_KEY_MISSING", "Send a new Idempotency-Key per action.");
+    case "invalid":
+      throw new ProblemError("IDEMPOTENCY_KEY_INVALID", read.reason);
   }
-  if (others.length > 0) throw invalid("The request carries two different keys.");
-  return key;
-}
-
-function readKey(header: string): string {
-  try {
-    return parseKey(header);
-  } catch (error) {
-    throw error instanceof KeySyntaxError ? invalid(error.message) : error;
-  }
-}
-
-function invalid(detail: string): ProblemError {
-  return new ProblemError("IDEMPOTENCY_KEY_INVALID", detail);
 }

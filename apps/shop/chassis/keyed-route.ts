@@ -2,7 +2,8 @@ import { isDureError } from "dure";
 import type { IdempotencyOptions } from "dure/idempotency";
 import type { FastifyRequest } from "fastify";
 import { principalOf } from "./principal.ts";
-import { ProblemError } from "./problem.ts";
+import { ProblemError, problemContentType, toProblemDocument } from "./problem.ts";
+import type { ProblemCode } from "./problem.ts";
 import { callContextOf } from "./request-context.ts";
 import { toTraceparent } from "./trace-context.ts";
 
@@ -18,6 +19,28 @@ export const keyedRoute: IdempotencyOptions<FastifyRequest> = {
     throw new ProblemError(code, detail, retryAfterMs === undefined ? {} : { retryAfterMs });
   },
 };
+
+/**
+ * As {@link keyedRoute}, for a route some of whose refusals the request alone decides: with these codes they are
+ * for good, stored, and come again byte for byte (H4). What the state of the shop decides, as a purchase that is
+ * not there yet, must not be named here: the same key may ask again.
+ */
+export function keyedRouteRefusing(
+  ...forGood: readonly ProblemCode[]
+): IdempotencyOptions<FastifyRequest> {
+  return {
+    ...keyedRoute,
+    replyOfError(error, request) {
+      if (!(error instanceof ProblemError) || !forGood.includes(error.code)) return undefined;
+      const { traceId } = callContextOf(request).trace;
+      return {
+        status: error.status,
+        headers: { ...error.headers, "content-type": problemContentType },
+        body: JSON.stringify(toProblemDocument(error, traceId)),
+      };
+    },
+  };
+}
 
 /** Without a database, or in doubt about a commit, the same key is the way to find out. */
 export function unavailable(error: unknown): never {

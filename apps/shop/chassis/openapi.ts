@@ -4,7 +4,7 @@ import swaggerUi from "@fastify/swagger-ui";
 import type { FastifyContextConfig, FastifyInstance, FastifySchema, RouteOptions } from "fastify";
 import { jsonSchemaTransform } from "fastify-type-provider-zod";
 import { $ZodType, safeParse } from "zod/v4/core";
-import { keyLengthMax } from "./key-header.ts";
+import { keyLengthMax } from "dure/idempotency";
 import { problemContentType, problemKinds } from "./problem.ts";
 
 /** What the document says about the service as a whole. */

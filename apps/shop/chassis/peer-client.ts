@@ -1,3 +1,4 @@
+import { callHeaders } from "dure/http/outgoing";
 import { CallRefusedError, createResilience, standardPreset } from "dure/resilience";
 import type { DependencyOptions, DependencySnapshot } from "dure/resilience";
 import { Agent, request as send } from "undici";
@@ -5,7 +6,6 @@ import type { z } from "zod";
 import type { ServiceName } from "./config.ts";
 import { nameOfCall } from "./instruments.ts";
 import type { ServiceInstruments } from "./instruments.ts";
-import { quoteKey } from "./key-header.ts";
 import {
   PeerError,
   classifyPeerError,
@@ -43,8 +43,10 @@ export interface PeerCall {
   readonly headers?: Readonly<Record<string, string>>;
   /** Makes a call repeatable. A POST without one is sent once. */
   readonly idempotencyKey?: string;
-  /** The forward key that this call undoes. */
+  /** The forward key that this call undoes; sent with a key only. */
   readonly compensates?: string;
+  /** What a saga says of its step; sent with a key only. */
+  readonly step?: { readonly sagaId: string; readonly fencingToken: number };
   readonly context: CallContext;
   /** Overrides the client's. */
   readonly timeoutMs?: number;
@@ -261,10 +263,9 @@ function headersOf(call: PeerCall, token: string): Record<string, string> {
     "x-request-id": call.context.requestId,
     traceparent: toTraceparent(call.context.trace),
     ...(call.body === undefined ? {} : { "content-type": "application/json" }),
-    ...(call.compensates === undefined ? {} : { compensates: quoteKey(call.compensates) }),
     ...(call.idempotencyKey === undefined
       ? {}
-      : { "idempotency-key": quoteKey(call.idempotencyKey) }),
+      : callHeaders({ ...call.step, key: call.idempotencyKey, compensates: call.compensates })),
   };
 }
 

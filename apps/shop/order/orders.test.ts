@@ -146,6 +146,23 @@ describe("what cannot be right is refused, and nothing is written", () => {
     expect(await rowCounts()).toEqual(before);
   });
 
+  test("a refusal that the request alone decides comes again as it was, and its key is spent", async () => {
+    const key = newKey();
+    const body = items(...Array.from({ length: 10 }, () => huge));
+    const [first, again] = [await post(body, { key }), await post(body, { key })];
+    expect(first).toMatchObject({ status: 422, body: { code: "AMOUNT_TOO_LARGE" } });
+    expect([again.status, again.text]).toEqual([422, first.text]);
+    expect(again.headers.get("content-type")).toBe(first.headers.get("content-type"));
+    expect([first, again].map(({ headers }) => headers.get("idempotent-replayed"))).toEqual([
+      null,
+      "true",
+    ]);
+    expect(await post(someOrder, { key })).toMatchObject({
+      status: 422,
+      body: { code: "IDEMPOTENCY_KEY_REUSED" },
+    });
+  });
+
   test("a missing key, an empty key", async () => {
     const missing = await world.call("/orders", { method: "POST", body: someOrder });
     expect(missing).toMatchObject({ status: 400, body: { code: "IDEMPOTENCY_KEY_MISSING" } });

@@ -92,6 +92,14 @@ test("more than was bought, or what others bought, is refused by line, and nothi
   expect(await giveBack(userId, teas(1))).toMatchObject({ status: 422 });
 });
 
+test("a purchase that was not there yet is one when the same key asks again", async () => {
+  const userId = newName("user");
+  const key = newName("key");
+  expect(await giveBack(userId, teas(1), { key })).toMatchObject({ status: 422 });
+  await buys(userId);
+  expect(await giveBack(userId, teas(1), { key })).toMatchObject({ status: 201 });
+});
+
 test("of 12 returns at once no more are accepted than pieces were bought", async () => {
   const userId = newName("user");
   await Promise.all([buys(userId), buys(userId)]);

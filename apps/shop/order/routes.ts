@@ -4,7 +4,7 @@ import { idempotent } from "dure/http/fastify";
 import type { Pool, PoolClient } from "pg";
 import { ulid } from "ulid";
 import type { HttpApp } from "../chassis/http-app.ts";
-import { keyedRoute, unavailable } from "../chassis/keyed-route.ts";
+import { keyedRoute, keyedRouteRefusing, unavailable } from "../chassis/keyed-route.ts";
 import { hasRole, principalOf, userRoles } from "../chassis/principal.ts";
 import type { Principal } from "../chassis/principal.ts";
 import { ProblemError } from "../chassis/problem.ts";
@@ -51,7 +51,7 @@ function registerPlacement(app: HttpApp, placement: PlacementOptions): void {
   const keyed = idempotent<PlaceRequestOf, KeyedTransaction<PoolClient>>(
     placement.dure,
     {
-      ...keyedRoute,
+      ...keyedRouteRefusing("AMOUNT_TOO_LARGE", "PAYMENT_FLOW_NOT_SUPPORTED"),
       context: (request) => ({
         ...keyedRoute.context?.(request),
         correlationId: sagaIds.get(request),

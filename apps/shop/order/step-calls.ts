@@ -3,7 +3,6 @@ import type { StepCall } from "dure";
 import type { PeerClient } from "../chassis/peer-client.ts";
 import { PeerError } from "../chassis/peer-error.ts";
 import { continueTrace } from "../chassis/trace-context.ts";
-import { fencingTokenHeader } from "../contracts/http/step.ts";
 import type { StepContract } from "../contracts/http/step.ts";
 import type { Peers } from "./peers.ts";
 
@@ -55,7 +54,7 @@ function ask<Body, Answer>(
     idempotencyKey: key,
     isRepeatedByCaller: true,
     ...(compensates === undefined ? {} : { compensates }),
-    headers: { [fencingTokenHeader]: String(call.fencingToken) },
+    step: { sagaId: call.sagaId, fencingToken: call.fencingToken },
     // One id for all that a saga asks for, through all its retries.
     context: {
       requestId: call.sagaId,

@@ -22,7 +22,6 @@ import type { PaymentUnderTest } from "../payment/testing/payment-under-test.ts"
 import { startProvider } from "../provider/main.ts";
 
 const quick: PaymentOptions = {
-  providerTimeoutMs: 200,
   claimMs: 1_000,
   retry: { baseMs: 20, maxMs: 300 },
 };
@@ -153,7 +152,7 @@ describe("a charge", () => {
   });
 
   test("that the provider answers after a minute is settled by asking again", async () => {
-    await start();
+    await start({ ...quick, providerTimeoutMs: 200 });
     const order = newOrder("tok_timeout");
     await shop.emit(OrderCreated, order);
     await shop.hears("payment.completed", order.orderId);

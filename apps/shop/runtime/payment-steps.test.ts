@@ -33,7 +33,6 @@ import type { PaymentUnderTest } from "../payment/testing/payment-under-test.ts"
 import { startProvider } from "../provider/main.ts";
 
 const quick: PaymentOptions = {
-  providerTimeoutMs: 300,
   claimMs: 1_000,
   retry: { baseMs: 20, maxMs: 200 },
 };
@@ -137,6 +136,18 @@ async function storyOf(instance: Instance, orderId: string): Promise<readonly st
 const ok = { code: "OK" };
 const late = { code: "STEP_COMPENSATED", status: 409, isOutcomeUnknown: false };
 const unknown = { code: "OUTCOME_UNKNOWN", status: 504, isOutcomeUnknown: true };
+/** The step's answer, however often it takes to hear it: on a busy machine a short timeout strikes anybody. */
+function known<Answer extends { readonly code: string }>(
+  ask: () => Promise<Answer>,
+): Promise<Answer> {
+  return eventually(async () => {
+    const answer = await ask();
+    if (answer.code !== unknown.code) return answer;
+    expect(answer).toMatchObject(unknown);
+    return undefined;
+  }, "a known outcome");
+}
+
 const undone = { code: "OK", body: { outcome: "undone", amount: 500 } };
 const nothing = { code: "OK", body: { outcome: "nothing-to-undo", amount: 0 } };
 
@@ -253,13 +264,13 @@ describe.each([
   });
 
   test("with a card that answers late is of unknown outcome, then known by its key", async () => {
-    const payment = await start();
+    const payment = await start({ providerTimeoutMs: 300 });
     const saga = newSaga(payment, "tok_timeout");
     expect(await saga[forward]()).toMatchObject(unknown);
-    expect(await saga[forward]()).toMatchObject(ok);
+    expect(await known(saga[forward])).toMatchObject(ok);
     const other = newSaga(payment, "tok_timeout");
     expect(await other[forward]()).toMatchObject(unknown);
-    expect(await other[undo]()).toEqual(undone);
+    expect(await known(other[undo])).toEqual(undone);
     expect(await movesOf(saga.orderId)).toEqual([`${forward} 500`]);
   });
 

@@ -190,6 +190,13 @@ create table outbox_setting (
   tableless text not null default 'off'::text
 );
 
+create table outbox_watermark (
+  place text not null,
+  mark text not null,
+  incarnation bigint not null,
+  marked_at timestamp with time zone not null default clock_timestamp()
+);
+
 create table parked_message (
   id bigint not null generated always as identity,
   side text not null,
@@ -367,6 +374,8 @@ alter table outbox_setting add constraint outbox_setting_singleton_check CHECK (
 
 alter table outbox_setting add constraint outbox_setting_tableless_check CHECK ((tableless = ANY (ARRAY['off'::text, 'on'::text, 'lost'::text])));
 
+alter table outbox_watermark add constraint outbox_watermark_pkey PRIMARY KEY (place);
+
 alter table parked_message add constraint parked_message_pkey PRIMARY KEY (id);
 
 alter table parked_message add constraint parked_message_side_check CHECK ((side = ANY (ARRAY['relay'::text, 'consumer'::text])));
@@ -481,6 +490,8 @@ comment on index outbox_message_stream is 'outbox_append: the previous event of 
 CREATE UNIQUE INDEX outbox_pause_pkey ON dure.outbox_pause USING btree (singleton);
 
 CREATE UNIQUE INDEX outbox_setting_pkey ON dure.outbox_setting USING btree (singleton);
+
+CREATE UNIQUE INDEX outbox_watermark_pkey ON dure.outbox_watermark USING btree (place);
 
 CREATE INDEX parked_message_dead ON dure.parked_message USING btree (id) WHERE (state = 'dead'::text);
 comment on index parked_message_dead is 'dure:admin.dead-letters, redrive, discard, status: the oldest dead letters';
@@ -1012,6 +1023,13 @@ begin
     perform idempotency_bound(p_lease_ms);
   end if;
   for v_round in 1 .. 6 loop
+    if not v_has_request_lock then
+      v_has_request_lock := pg_try_advisory_xact_lock(p_request_lock);
+    end if;
+    if v_has_request_lock then
+      v_has_lock := pg_try_advisory_xact_lock(p_lock);
+    end if;
+    -- A statement of its own: it sees what was committed before the locks were asked for.
     select r.fingerprint, r.status, r.headers, r.body, r.expires_at <= clock_timestamp() as is_expired
     into v_record from idempotency_record r where r.id = p_id;
     if found and not v_record.is_expired then
@@ -1025,19 +1043,12 @@ begin
         delete from idempotency_record r where r.id = p_id;
       end if;
       return '["claimed"]';
+    elsif not v_has_request_lock then
+      return '["in_flight"]';
     end if;
-    if not v_has_request_lock then
-      v_has_request_lock := pg_try_advisory_xact_lock(p_request_lock);
-      if not v_has_request_lock then
-        return '["in_flight"]';
-      end if;
-    end if;
-    v_has_lock := pg_try_advisory_xact_lock(p_lock);
     -- The locks of one transaction are let go one after the other: one that has just rolled back, with this very
     -- request, may still hold the second. Only who keeps it for longer is running another request.
-    if not v_has_lock and v_round > 1 then
-      perform pg_sleep(0.002);
-    end if;
+    perform pg_sleep(0.002);
   end loop;
   return '["mismatch"]';
 end

@@ -66,6 +66,7 @@ export interface RelayControl {
    * nothing is. Twice sends twice, which harms nothing.
    * @returns the shards with events that are sent again
    * @throws OUTBOX_BUSY when a writer's transaction stays open for 2 seconds: nothing was changed
+   * @throws CONFIGURATION_INVALID where events stand in the write-ahead log alone: there is nothing to publish again
    */
   republish(
     by: ActorWithReason & { readonly since: string; readonly topic?: string },

@@ -9,6 +9,7 @@ export type FaultPoint =
   | "inbox.before-handler"
   | "inbox.before-commit"
   | "inbox.after-commit"
+  | "inbox.after-retry-sent"
   | "inbox.after-acknowledge";
 
 /** Injected faults. Production runs with {@link noFaults}; a crash test kills the process in `hit`. */

@@ -39,6 +39,11 @@ export interface Message {
   readonly tombstone?: boolean | undefined;
   /** True: an operator has sent it again, so it may come after messages that follow it. */
   readonly redriven?: boolean | undefined;
+  /**
+   * Attempts of this consumer group that have failed, where the message comes from a retry topic: those that
+   * follow it in its key may have been handled. Absent: it comes in its place.
+   */
+  readonly failures?: number | undefined;
 }
 
 /**

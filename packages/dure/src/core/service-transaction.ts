@@ -1,6 +1,6 @@
 import type { EventDefinition } from "./event.ts";
 import type { MessageContext } from "./message.ts";
-import type { Statement, TransactionHandle } from "./transaction.ts";
+import type { Opening, Statement, TransactionHandle } from "./transaction.ts";
 
 /**
  * A transaction that the library began and will commit: your statements through `query` or `client`, and
@@ -51,8 +51,8 @@ export interface RunOptions {
    * can be sent on it any more. A COMMIT that is on its way then is in doubt. PostgreSQL 17 and later end it too.
    */
   readonly msMax?: number;
-  /** Statements without parameters to be run with BEGIN, in the same round trip; `work` gets their rows. */
-  readonly opening?: string;
+  /** To be run with BEGIN; `work` gets the rows, whose values it reads as text. */
+  readonly opening?: Opening;
 }
 
 /** Runs transactions on the service's database. */

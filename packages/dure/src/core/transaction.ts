@@ -4,6 +4,17 @@ export interface Statement {
   readonly params: readonly (string | number | boolean | null)[];
 }
 
+/** Statements that are run with BEGIN. */
+export interface Opening {
+  /** In this order, in one round trip with BEGIN where the driver can. */
+  readonly statements: readonly Statement[];
+  /**
+   * Texts that very many transactions run among their first or their last statements: the last ones first. They are
+   * prepared once per connection where the driver can.
+   */
+  readonly prepared: readonly string[];
+}
+
 /**
  * A running database transaction, by its shape. Everything that must commit together is sent through one
  * handle, on the one connection whose transaction it is. `from-pg`, `from-kysely` and their neighbours make

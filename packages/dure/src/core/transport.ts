@@ -38,6 +38,28 @@ export interface Publisher {
     messages: readonly Message[],
     options: { readonly fences: readonly Fence[]; readonly signal: AbortSignal },
   ): Promise<readonly PublishOutcome[]>;
+  /** Left out: its broker keeps what it has taken. */
+  readonly memory?: BrokerMemory | undefined;
+}
+
+/** How far a place of a broker had got; of two marks the later is the greater text. */
+export interface Watermark {
+  readonly place: string;
+  readonly mark: string;
+}
+
+/** What a publisher knows of a broker that may lose its memory, to see when it has. */
+export interface BrokerMemory {
+  /** All that is known of what this source has published. */
+  watermarks(source: string): Promise<readonly Watermark[]>;
+  /**
+   * Takes what a process before this one knew, and asks the broker. Marks of other places are ignored.
+   * @throws BROKER_DATA_LOST when the broker has less
+   */
+  remember(
+    source: string,
+    known: { readonly incarnation: number; readonly watermarks: readonly Watermark[] },
+  ): Promise<void>;
 }
 
 /** A message as it came from a transport. */
@@ -79,6 +101,8 @@ export interface SubscribeOptions {
   readonly topics: readonly string[];
   /** Where a group that is new begins. @defaultValue "earliest" */
   readonly from?: "earliest" | "latest";
+  /** Of the topics, those whose retry topics are read as well: this group's messages, each when it is due. */
+  readonly retried?: readonly string[];
 }
 
 /** A message that a consumer group has given up, and why. */
@@ -92,6 +116,23 @@ export interface DeadLetterNotice {
   readonly attempts: number;
 }
 
+/** A message of which an attempt has failed, and that waits for its next one in a retry topic. */
+export interface LaterAttempt extends DeadLetterNotice {
+  readonly delayMs: number;
+}
+
+/**
+ * Topics in which failed messages wait for their next attempt, so that neither their key nor their partition
+ * waits. A message comes from there as {@link Message.failures} says, to its own group only, not before its
+ * delay is over.
+ */
+export interface RetryTopics {
+  /** How long a message waits after its first, second, … failure, in milliseconds; it is given up after one more. */
+  readonly delaysMs: readonly number[];
+  /** Durable when it resolves; at least once. Rejects while that cannot be said: the message is not done then. */
+  send(attempt: LaterAttempt): Promise<void>;
+}
+
 /** A way for messages from service to service. */
 export interface Transport extends Publisher {
   readonly name: string;
@@ -102,8 +143,15 @@ export interface Transport extends Publisher {
    * yet. Left out: there is no such place.
    */
   leaveDeadLetter?(notice: DeadLetterNotice): Promise<void>;
+  /** Left out: it has none, and a handler that asks for `retry: "topics"` is refused. */
+  readonly retryTopics?: RetryTopics | undefined;
   /** How long it can deliver a message again, in milliseconds, where that is known: dedup records must be kept longer. */
   readonly retentionMs?: number | undefined;
+  /**
+   * The same as its topics are set now, asked for at each start; undefined: not known. Rejects when the broker
+   * cannot be asked.
+   */
+  retentionOf?(topics: readonly string[]): Promise<number | undefined>;
   /** Regular care of what it keeps, if it has any; asked for about every hour. Safe in many processes at a time. */
   maintain?(signal: AbortSignal): Promise<void>;
   /** Resolves when the transport can be used; rejects with what is wrong. */

@@ -18,8 +18,17 @@ export const keyHeaders: readonly string[] = ["idempotency-key", "x-idempotency-
  * Source: draft-ietf-httpapi-idempotency-key-header.
  */
 export function readIdempotencyKey(header: (name: string) => readonly string[]): ReadKey {
+  return readKey(keyHeaders.flatMap((name) => header(name)));
+}
+
+/** The forward key that a compensating call undoes, from its `Compensates` header; written and read as a key is. */
+export function readCompensatedKey(header: (name: string) => readonly string[]): ReadKey {
+  return readKey(header("compensates"));
+}
+
+function readKey(values: readonly string[]): ReadKey {
   const keys = new Set<string>();
-  for (const value of keyHeaders.flatMap((name) => header(name))) {
+  for (const value of values) {
     const read = parseKey(value);
     if (read.kind !== "key") return read;
     keys.add(read.key);

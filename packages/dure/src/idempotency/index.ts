@@ -5,11 +5,27 @@ export type { AnswerOnce, AnswerWork, HandlerFacts, IncomingRequest } from "./an
 export { canonicalJson } from "./canonical-json.ts";
 export { fingerprintOf } from "./fingerprint.ts";
 export type { FingerprintParts } from "./fingerprint.ts";
-export { quoteIdempotencyKey, readIdempotencyKey } from "./idempotency-key.ts";
+export {
+  keyLengthMax,
+  quoteIdempotencyKey,
+  readCompensatedKey,
+  readIdempotencyKey,
+} from "./idempotency-key.ts";
 export type { ReadKey } from "./idempotency-key.ts";
 export { readIdempotencyOptions, replayedHeadersDefault } from "./idempotency-options.ts";
 export type { IdempotencyOptions, IdempotencySettings } from "./idempotency-options.ts";
 export { createKeyedRequests } from "./key-flights.ts";
+export {
+  cartKey,
+  checkoutKey,
+  clientKey,
+  newSagaId,
+  requestKey,
+  sagaIdOf,
+  stepKey,
+  windowKey,
+} from "./key-policies.ts";
+export type { ClientKey, SagaId, StepKey, WindowParts } from "./key-policies.ts";
 export { answerOfProblem, keyProblem } from "./key-problem.ts";
 export type { KeyProblem, KeyProblemCode } from "./key-problem.ts";
 export type {
@@ -23,4 +39,4 @@ export type {
   Work,
   Worked,
 } from "./keyed-request.ts";
-export type { KeyClaim, KeyStore } from "./key-store.ts";
+export type { KeyClaim, KeyStore, RecordedKey } from "./key-store.ts";

@@ -1,19 +1,29 @@
-import type { Statement } from "../core/transaction.ts";
+import type { Opening, Statement } from "../core/transaction.ts";
 import type { Answer, KeyedRequest } from "./keyed-request.ts";
 
 /** What an attempt to take a key came to. */
-export type KeyClaim =
-  | { readonly kind: "claimed" | "in_flight" | "mismatch" }
-  | { readonly kind: "replayed"; readonly answer: Answer };
+export type KeyClaim = { readonly kind: "claimed" | "in_flight" } | RecordedKey;
+
+/** What stands under a key. */
+export type RecordedKey =
+  /** The answer that was given to this request. */
+  | { readonly kind: "replayed"; readonly answer: Answer }
+  /** It is another request's. */
+  | { readonly kind: "mismatch" };
 
 /** Keys as rows of the service's own database, written in the transaction of the business. */
 export interface KeyStore {
   /**
-   * SQL that claims the key in the transaction in which it is run: without parameters, so that it can travel
-   * with BEGIN. It also bounds the transaction by the lease, and sets the point that `undoText` goes back to.
+   * What stands under the key, in one statement outside any transaction; undefined: nothing, or its time is over.
+   * @throws DATABASE_UNAVAILABLE when there was no answer within the lease
    */
-  claimText(request: KeyedRequest): string;
-  /** What `claimText` answered. */
+  look(request: KeyedRequest): Promise<RecordedKey | undefined>;
+  /**
+   * Claims the key in the transaction that it opens. It also bounds the transaction by the lease, and sets the point
+   * that `undoText` goes back to.
+   */
+  claim(request: KeyedRequest): Opening;
+  /** What `claim` answered. */
   readClaim(rows: readonly Readonly<Record<string, unknown>>[]): KeyClaim;
   /** Takes back all writes since the claim, and keeps the claim. */
   readonly undoText: string;

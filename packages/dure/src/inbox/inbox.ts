@@ -3,8 +3,7 @@ import type { Wakeup } from "../core/abort.ts";
 import { backoffMs } from "../core/backoff.ts";
 import type { RetryPolicy } from "../core/backoff.ts";
 import type { Clock } from "../core/clock.ts";
-import { DureError, describeError, isDureError } from "../core/errors.ts";
-import { validateEvent } from "../core/event.ts";
+import { DureError } from "../core/errors.ts";
 import type { AnyEventDefinition } from "../core/event.ts";
 import type { Faults } from "../core/faults.ts";
 import { keyOf } from "../core/message.ts";
@@ -12,9 +11,12 @@ import type { Message, MessageContext } from "../core/message.ts";
 import type { DueMessage, Failure, ParkingStore, ParkRequest } from "../core/parking.ts";
 import type { ServiceTransaction } from "../core/service-transaction.ts";
 import type { TransactionHandle } from "../core/transaction.ts";
+import type { RetryTopics } from "../core/transport.ts";
 import { copyDeadLetter } from "./dead-letter-copy.ts";
 import type { DeadLetterCopies } from "./dead-letter-copy.ts";
+import { delayOf, failureOf } from "./failed-attempt.ts";
 import type { InboxStore } from "./inbox-store.ts";
+import { readData, versionUnsupported } from "./message-data.ts";
 import { OrderCheck } from "./order-check.ts";
 import type { OrderCounts } from "./order-check.ts";
 
@@ -26,10 +28,15 @@ export interface ReceivedMessage<Data = unknown> extends Omit<Message, "data"> {
 /** What to do with a message that has failed for good: hold its key until someone looks, or go on without it. */
 export type PoisonPolicy = "park-key" | "skip";
 
+/** Where a failed message waits: parked in the database, its key behind it; or in retry topics, its key going on. */
+export type RetryPlace = "park" | "topics";
+
 /** One registered handler. */
 export interface Subscriber {
   readonly definition: AnyEventDefinition;
   readonly whenPoisoned: PoisonPolicy;
+  /** Where a failed message waits for its next attempt. @defaultValue "park" */
+  readonly retry?: RetryPlace | undefined;
   readonly handle: (message: ReceivedMessage, tx: ServiceTransaction) => Promise<void> | void;
   /** Called once in each transaction, when all of its messages have been handled. */
   readonly finish?: ((tx: ServiceTransaction) => Promise<void>) | undefined;
@@ -54,6 +61,7 @@ export interface InboxParts {
   readonly isUnavailable: (error: unknown) => boolean;
   readonly retry: RetryPolicy;
   readonly copies?: DeadLetterCopies | undefined;
+  readonly retryTopics?: RetryTopics | undefined;
   readonly clock: Clock;
   readonly faults: Faults;
 }
@@ -200,7 +208,12 @@ export class Inbox {
       );
     }
     const readers = subscribers.filter(({ definition }) => definition.version === message.version);
-    if (readers.length === 0) throw versionUnsupported(message, subscribers);
+    if (readers.length === 0) {
+      throw versionUnsupported(
+        message,
+        subscribers.map(({ definition }) => definition),
+      );
+    }
     for (const subscriber of readers) {
       const data = await readData(message, subscriber.definition);
       await this.#parts.faults.hit("inbox.before-handler");
@@ -280,21 +293,44 @@ export class Inbox {
     return run.length > 0;
   }
 
+  /**
+   * A first attempt has failed, or one from a retry topic. There it is sent first and then, in a commit of its
+   * own, put down as a tombstone: those that follow it find what they link to, and it stays new itself.
+   */
   async #park(message: Message, error: unknown): Promise<void> {
-    const { store, parking, group } = this.#parts;
-    const failure = await this.#failure(message, error, 1);
+    const { store, parking, group, retryTopics, faults } = this.#parts;
+    const topics = this.#retriesByTopics(message) ? retryTopics : undefined;
+    const failures = (message.failures ?? 0) + 1;
+    const failure = await this.#failure(message, error, failures, topics);
+    const goesOn = topics !== undefined && !failure.isFinal;
+    if (goesOn) {
+      const { code, error: why, retryInMs: delayMs } = failure;
+      await topics.send({ message, group, code, error: why, attempts: failures, delayMs });
+      await faults.hit("inbox.after-retry-sent");
+    }
     const received = await this.#parts.transaction(
       async (_tx, raw) => {
-        const answer = await store.receive(raw, group, [message]);
-        if (answer.fresh.has(message.id)) {
+        const record = goesOn ? { ...message, tombstone: true } : message;
+        const answer = await store.receive(raw, group, [record]);
+        if (!goesOn && answer.fresh.has(message.id)) {
           await parking.park(raw, [this.#parkRequest(message, failure)]);
         }
         return answer;
       },
       () => undefined,
     );
-    this.#order.record([message], received);
-    this.parkedNews.wake();
+    if (!goesOn) {
+      this.#order.record([message], received);
+      this.parkedNews.wake();
+    } else if (message.failures === undefined) {
+      // As it came, in its place; from a retry topic it says nothing about order.
+      this.#order.record([message], { ...received, fresh: received.tombstoned });
+    }
+  }
+
+  #retriesByTopics(message: Message): boolean {
+    const subscribers = this.#byType.get(message.type) ?? [];
+    return subscribers.length > 0 && subscribers.every(({ retry }) => retry === "topics");
   }
 
   #parkRequest(message: Message, failure: Failure | undefined): ParkRequest {
@@ -316,42 +352,29 @@ export class Inbox {
     );
   }
 
-  #failure(message: Message, error: unknown, failures: number): Promise<Failure> {
+  #failure(
+    message: Message,
+    error: unknown,
+    failures: number,
+    topics?: RetryTopics,
+  ): Promise<Failure> {
     const { retry, clock, copies, group } = this.#parts;
-    const isPermanent = permanentCodes.some((code) => isDureError(error, code));
-    const retryAfterMs = (error as { readonly retryAfterMs?: unknown } | null)?.retryAfterMs;
-    const failure: Failure = {
-      code: isDureError(error) ? error.code : codeOf(error),
-      error: describeError(error),
-      isFinal: isPermanent || failures >= retry.attempts,
-      retryInMs: Math.max(
-        backoffMs(failures, retry, clock),
-        typeof retryAfterMs === "number" ? retryAfterMs : 0,
-      ),
-    };
+    const failure =
+      topics === undefined
+        ? failureOf(error, failures, {
+            attempts: retry.attempts,
+            waitMs: backoffMs(failures, retry, clock),
+          })
+        : failureOf(error, failures, delayOf(topics.delaysMs, failures));
     return copyDeadLetter(copies, message, failure, { group, attempts: failures });
   }
 }
-
-/** Trying again cannot help. */
-const permanentCodes = [
-  "PERMANENT",
-  "HANDLER_DIED",
-  "UNKNOWN_MESSAGE_TYPE",
-  "MESSAGE_UNREADABLE",
-  "MESSAGE_VERSION_UNSUPPORTED",
-] as const;
 
 function handlerDied(message: Message): DureError {
   return new DureError(
     "HANDLER_DIED",
     `the process died ${startedMax} times while it handled message ${message.id} of type "${message.type}": it is not handled again by itself`,
   );
-}
-
-function codeOf(error: unknown): string {
-  const code = (error as { readonly code?: unknown } | null)?.code;
-  return typeof code === "string" ? code.slice(0, 64) : "HANDLER_FAILED";
 }
 
 function contextOf(cause: Message | undefined): MessageContext | undefined {
@@ -362,34 +385,4 @@ function contextOf(cause: Message | undefined): MessageContext | undefined {
     traceparent: cause.traceparent,
     tracestate: cause.tracestate,
   };
-}
-
-async function readData(message: Message, definition: AnyEventDefinition): Promise<unknown> {
-  let data: unknown;
-  try {
-    data = JSON.parse(message.data);
-  } catch (error) {
-    throw unreadable(message, "its data is not JSON", error);
-  }
-  try {
-    return await validateEvent(definition, data);
-  } catch (error) {
-    throw unreadable(message, describeError(error), error);
-  }
-}
-
-function versionUnsupported(message: Message, subscribers: readonly Subscriber[]): DureError {
-  const versions = subscribers.map(({ definition }) => definition.version).join(", ");
-  return new DureError(
-    "MESSAGE_VERSION_UNSUPPORTED",
-    `message ${message.id} is "${message.type}" version ${message.version}, the handlers read version ${versions}`,
-  );
-}
-
-function unreadable(message: Message, what: string, cause: unknown): DureError {
-  return new DureError(
-    "MESSAGE_UNREADABLE",
-    `message ${message.id} of type "${message.type}" cannot be read: ${what}`,
-    { cause },
-  );
 }

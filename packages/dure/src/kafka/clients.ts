@@ -38,6 +38,12 @@ export interface KafkaAdmin {
     configs: { name: string; value: string }[];
   }): Promise<unknown>;
   metadata(options: { topics: string[]; forceUpdate: boolean }): Promise<KafkaMetadata>;
+  /** Of topics (`resourceType` 2). */
+  describeConfigs(options: {
+    resources: { resourceType: 2; resourceName: string; configurationKeys: string[] }[];
+  }): Promise<
+    { resourceName: string; configs: { name: string; value?: string | null | undefined }[] }[]
+  >;
 }
 
 /** A partition of a topic, and a place in it: the next record to read. */

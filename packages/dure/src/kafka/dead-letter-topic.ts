@@ -8,6 +8,8 @@ export interface RecordPlace {
   readonly partition: number;
   readonly offset: bigint;
   readonly timestamp: bigint;
+  /** In a retry topic: when it may be tried again, in milliseconds since the epoch. */
+  readonly dueAt?: number;
 }
 
 /** Where messages were read, as long as they are in memory: a later attempt has its message from the database. */
@@ -58,13 +60,15 @@ function deadLetterHeaders(
   return new Map(headers.map(([name, value]) => [Buffer.from(name), value]));
 }
 
-function integer(value: number): Buffer {
+/** As Java's `ByteBuffer` writes it. */
+export function integer(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeInt32BE(value);
   return bytes;
 }
 
-function long(value: bigint): Buffer {
+/** As Java's `ByteBuffer` writes it. */
+export function long(value: bigint): Buffer {
   const bytes = Buffer.alloc(8);
   bytes.writeBigInt64BE(value);
   return bytes;

@@ -3,6 +3,7 @@ import type { KafkaConsumer, KafkaFetchedPartition } from "./clients.ts";
 import { messageOf } from "./cloud-event.ts";
 import type { RecordPlaces } from "./dead-letter-topic.ts";
 import type { PartitionBuffer } from "./partition-buffer.ts";
+import { retriedMessage } from "./retry-topic.ts";
 
 /** A partition of a topic that is ours, and what is here of it. */
 export interface OwnedPartition {
@@ -15,6 +16,8 @@ export interface OwnedPartition {
   isLeaving: boolean;
   /** Something was given and is not acknowledged. */
   isGiven: boolean;
+  /** A retry topic: the topic whose messages wait in it. */
+  readonly retries?: string | undefined;
   /** The offset behind the last record that the broker has. */
   end: bigint;
 }
@@ -32,8 +35,13 @@ export async function readFrom(
   reader: KafkaConsumer,
   node: number,
   owned: readonly { readonly owned: OwnedPartition; readonly topicId: string }[],
-  { limits, places }: { readonly limits: FetchLimits; readonly places: RecordPlaces },
+  options: {
+    readonly group: string;
+    readonly limits: FetchLimits;
+    readonly places: RecordPlaces;
+  },
 ): Promise<void> {
+  const { limits } = options;
   const asked = owned.map((each) => ({ ...each, from: each.owned.buffer.next }));
   const { responses } = await reader.fetch({
     node,
@@ -58,7 +66,7 @@ export async function readFrom(
       );
       // What was skipped or asked for anew meanwhile is not what came.
       if (each !== undefined && each.owned.buffer.next === each.from) {
-        fill(each, found, places);
+        fill(each, found, options);
       }
     }
   }
@@ -70,9 +78,9 @@ const isControl = 0x20;
 function fill(
   { owned, from }: { readonly owned: OwnedPartition; readonly from: bigint },
   found: KafkaFetchedPartition,
-  places: RecordPlaces,
+  { group, places }: { readonly group: string; readonly places: RecordPlaces },
 ): void {
-  const { topic, partition, buffer } = owned;
+  const { topic, partition, buffer, retries } = owned;
   const deliveries: Delivery[] = [];
   let next = from;
   for (const batch of found.records ?? []) {
@@ -82,9 +90,15 @@ function fill(
       const offset = batch.firstOffset + BigInt(offsetDelta);
       if (offset < from) continue;
       const timestamp = batch.firstTimestamp + timestampDelta;
-      const message = messageOf({ topic, partition, offset, timestamp, key, value, headers });
-      places.set(message, { partition, offset, timestamp });
-      deliveries.push({ position: Number(offset), message });
+      const record = { topic, partition, offset, timestamp, key, value, headers };
+      const read =
+        retries === undefined
+          ? { message: messageOf(record), place: { partition, offset, timestamp } }
+          : retriedMessage(record, { group, topic: retries });
+      // In a retry topic, what another group waits for.
+      if (read === undefined) continue;
+      places.set(read.message, read.place);
+      deliveries.push({ position: Number(offset), message: read.message });
     }
   }
   buffer.append(deliveries, next);

@@ -3,7 +3,12 @@ import type { Wakeup } from "../core/abort.ts";
 import { backoffMs } from "../core/backoff.ts";
 import type { Clock } from "../core/clock.ts";
 import { DureError } from "../core/errors.ts";
-import type { PartitionBatch, SubscribeOptions, Subscription } from "../core/transport.ts";
+import type {
+  Delivery,
+  PartitionBatch,
+  SubscribeOptions,
+  Subscription,
+} from "../core/transport.ts";
 import { createTrouble } from "../core/trouble.ts";
 import type { Trouble } from "../core/trouble.ts";
 import type { KafkaAssignment } from "./clients.ts";
@@ -21,6 +26,8 @@ export interface KafkaSubscriptionParts extends Omit<KafkaGroupParts, "onRevoked
   readonly from: SubscribeOptions["from"];
   readonly limits: FetchLimits;
   readonly places: RecordPlaces;
+  /** Of the topics, those that are retry topics, and of which. */
+  readonly retried: ReadonlyMap<string, string>;
   /** A partition of which so many messages are here is not read any further. */
   readonly bufferedMax: number;
   readonly clock: Clock;
@@ -51,6 +58,8 @@ export class KafkaSubscription implements Subscription {
   #committing: Promise<void> | undefined;
   #failures = 0;
   #readError: unknown;
+  /** When the next message of a retry topic may be given. */
+  #dueAt: number = Infinity;
 
   constructor(parts: KafkaSubscriptionParts) {
     this.#parts = parts;
@@ -90,7 +99,8 @@ export class KafkaSubscription implements Subscription {
   }
 
   wait(timeoutMs: number, signal: AbortSignal): Promise<"woken" | "timeout"> {
-    return this.#wakeup.wait(timeoutMs, signal);
+    const untilDueMs = Math.max(1, this.#dueAt - this.#parts.clock.now());
+    return this.#wakeup.wait(Math.min(timeoutMs, untilDueMs), signal);
   }
 
   /** @throws BROKER_UNAVAILABLE while Kafka does not answer */
@@ -104,15 +114,29 @@ export class KafkaSubscription implements Subscription {
     this.#readError = undefined;
     if (error !== undefined) throw unavailable("Kafka could not be read", error);
     const batches: PartitionBatch[] = [];
+    this.#dueAt = Infinity;
     for (const owned of this.#owned.values()) {
       if (owned.isLeaving || options.busy.has(owned.number)) continue;
-      const deliveries = owned.buffer.peek(options.maxMessages);
+      const found = owned.buffer.peek(options.maxMessages);
+      const deliveries = owned.retries === undefined ? found : this.#untilDue(found);
       if (deliveries.length === 0) continue;
       owned.isGiven = true;
       batches.push({ partition: owned.number, deliveries });
     }
     this.#lookSoon();
     return batches;
+  }
+
+  /** A retry topic is read up to the first message that is not due: those behind it are due later. */
+  #untilDue(found: readonly Delivery[]): readonly Delivery[] {
+    const { places, clock } = this.#parts;
+    const now = clock.now();
+    const dueAt = ({ message }: Delivery): number => places.get(message)?.dueAt ?? 0;
+    const early = found.findIndex((delivery) => dueAt(delivery) > now);
+    const first = found[early];
+    if (first === undefined) return found;
+    this.#dueAt = Math.min(this.#dueAt, dueAt(first));
+    return found.slice(0, early);
   }
 
   acknowledge(batch: PartitionBatch, count: number): Promise<void> {
@@ -227,14 +251,23 @@ export class KafkaSubscription implements Subscription {
     const added = [...assigned].filter(([name]) => !this.#owned.has(name));
     if (added.length === 0) return;
     const places = added.map(([, place]) => place);
-    const starts = await startsOf(group, places, this.#parts.from);
+    const { from, retried } = this.#parts;
+    // What waits in a retry topic is this group's own: never passed over.
+    const [own, retries] = [false, true].map((isRetry) =>
+      places.filter(({ topic }) => retried.has(topic) === isRetry),
+    );
+    const starts = new Map([
+      ...(await startsOf(group, own ?? [], from)),
+      ...(await startsOf(group, retries ?? [], "earliest")),
+    ]);
     for (const [name, { topic, partition }] of added) {
       const start = starts.get(name);
       if (start === undefined || this.#group !== group) continue;
       const number = this.#numbers.get(name) ?? this.#numbers.size;
       this.#numbers.set(name, number);
       const buffer = new PartitionBuffer(start.offset, start.isCommitted);
-      const fresh = { isLeaving: false, isGiven: false, end: start.offset };
+      const retries = retried.get(topic);
+      const fresh = { isLeaving: false, isGiven: false, end: start.offset, retries };
       this.#owned.set(name, { number, topic, partition, buffer, ...fresh });
     }
     // A group that is new begins here for good, also if it dies before it has read anything.

@@ -1,6 +1,7 @@
 import { DureError } from "../core/errors.ts";
 import type { KafkaAdmin } from "./clients.ts";
 import { hasApiId } from "./kafka-error.ts";
+import { topicBehind } from "./retry-topic.ts";
 
 /** Topics that must be there, and how one that is not is made. */
 export interface KafkaTopicOptions {
@@ -56,7 +57,7 @@ export class KafkaTopics {
     const { admin, options, retentionMs } = this.#parts;
     const configs = { "retention.ms": String(retentionMs), ...options.configs };
     for (const topic of topics) {
-      const partitions = options.expected?.[topic] ?? options.partitions ?? partitionsDefault;
+      const partitions = this.#partitionsOf(topic);
       await admin
         .createTopics({
           topics: [{ topic, partitions, replicas: options.replicas ?? -1 }],
@@ -66,6 +67,35 @@ export class KafkaTopics {
           if (!hasApiId(error, "TOPIC_ALREADY_EXISTS")) throw error;
         });
     }
+  }
+
+  /** How long each of these topics that is there keeps messages: by the broker's word, Infinity for ever. */
+  async retentionOf(topics: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    const { admin } = this.#parts;
+    const present = new Set(await admin.listTopics({}));
+    const there = topics.filter((topic) => present.has(topic));
+    if (there.length === 0) return new Map();
+    const found = await admin.describeConfigs({
+      resources: there.map((resourceName) => ({
+        resourceType: 2,
+        resourceName,
+        configurationKeys: ["retention.ms", "cleanup.policy"],
+      })),
+    });
+    return new Map(
+      found.map(({ resourceName, configs }) => {
+        const of = (name: string) => configs.find((config) => config.name === name)?.value ?? "";
+        const isDeleted = of("cleanup.policy").includes("delete");
+        const ms = Number(of("retention.ms") || -1);
+        return [resourceName, isDeleted && ms >= 0 ? ms : Infinity];
+      }),
+    );
+  }
+
+  /** A retry topic has as many as the topic that it belongs to. */
+  #partitionsOf(topic: string): number {
+    const { expected = {}, partitions = partitionsDefault } = this.#parts.options;
+    return expected[topic] ?? expected[topicBehind(topic)] ?? partitions;
   }
 
   /** @throws CONFIGURATION_INVALID naming each expected topic that is missing or has other partitions */

@@ -4,23 +4,25 @@ import type { Clock } from "../core/clock.ts";
 import { DureError } from "../core/errors.ts";
 import { silentLogger } from "../core/logger.ts";
 import type { Logger } from "../core/logger.ts";
-import type { DeadLetterNotice, Transport } from "../core/transport.ts";
+import type { DeadLetterNotice, LaterAttempt, RetryTopics, Transport } from "../core/transport.ts";
 import type {
   KafkaAdmin,
   KafkaCompression,
   KafkaConsumer,
   KafkaConsumerSettings,
   KafkaProducer,
+  KafkaRecordToSend,
 } from "./clients.ts";
 import { deadLetterRecord } from "./dead-letter-topic.ts";
 import type { RecordPlaces } from "./dead-letter-topic.ts";
-import { explain } from "./kafka-error.ts";
+import { explain, hasApiId } from "./kafka-error.ts";
 import type { KafkaGroupOptions } from "./kafka-group.ts";
 import { KafkaPublisher } from "./kafka-publisher.ts";
 import type { FetchLimits } from "./kafka-reading.ts";
 import { KafkaSubscription } from "./kafka-subscription.ts";
 import { KafkaTopics } from "./kafka-topics.ts";
 import type { KafkaTopicOptions } from "./kafka-topics.ts";
+import { retryRecord, retryTopicsOf } from "./retry-topic.ts";
 
 /** What {@link kafkaTransport} takes. */
 export interface KafkaTransportOptions {
@@ -40,6 +42,12 @@ export interface KafkaTransportOptions {
   readonly requestBytesMax?: number;
   /** Leaves a copy of each dead letter in `<topic>-dlt`, with the headers that Spring gives them. @defaultValue true */
   readonly deadLetterTopics?: boolean;
+  /**
+   * How long a message waits in `<topic>-retry-0`, `-1`, … after its first, second, … failure, in milliseconds,
+   * for handlers with `retry: "topics"`; after the last it goes to `<topic>-dlt`. The same for all groups of a topic.
+   * @defaultValue [1000, 10000, 60000, 600000]
+   */
+  readonly retryDelaysMs?: readonly number[];
   /** How long topics that are made here keep messages, and how long a message may come again. @defaultValue 7 days */
   readonly retentionMs?: number;
   readonly group?: KafkaGroupOptions;
@@ -88,31 +96,28 @@ const dayMs = 86_400_000;
 export function kafkaTransport(options: KafkaTransportOptions): KafkaTransport {
   checkOptions(options);
   const { logger = silentLogger, clock = systemClock, retentionMs = 7 * dayMs } = options;
-  const topics = new KafkaTopics({
-    admin: options.admin,
-    options: options.topics ?? {},
-    retentionMs,
-  });
-  const publisher = new KafkaPublisher({
-    producer: options.producer,
-    topics,
-    compression: options.compression ?? "zstd",
-    requestBytesMax: options.requestBytesMax ?? 524_288,
-  });
+  const { retryDelaysMs: delaysMs = [1_000, 10_000, 60_000, 600_000] } = options;
+  const { admin, producer, compression = "zstd", requestBytesMax = 524_288 } = options;
+  const topics = new KafkaTopics({ admin, options: options.topics ?? {}, retentionMs });
+  const publisher = new KafkaPublisher({ producer, topics, compression, requestBytesMax });
   const places: RecordPlaces = new WeakMap();
   const members = new Map<KafkaSubscription, string>();
   return {
     name: "kafka",
     retentionMs,
+    retentionOf: (names) => longestRetention(topics, names, { retentionMs, logger }),
     check: () => topics.verify().catch(rethrowUnavailable),
     publish: (messages, { signal }) =>
       messages.length === 0 ? Promise.resolve([]) : publisher.publish(messages, signal),
-    async subscribe({ group, topics: names, from }) {
+    async subscribe({ group, topics: own, from, retried: retriedTopics = [] }) {
+      const retried = topicsByRetryTopic(retriedTopics, delaysMs);
+      const names = [...own, ...retried.keys()];
       const missing = await topics.ensure(names).catch(rethrowUnavailable);
       if (missing.length > 0) throw topicsMissing(group, missing);
       const subscription = new KafkaSubscription({
         group,
         topics: names,
+        retried,
         from,
         settings: groupSettings(options.group),
         limits: fetchLimits(options.fetch),
@@ -131,6 +136,7 @@ export function kafkaTransport(options: KafkaTransportOptions): KafkaTransport {
       leaveDeadLetter: (notice: DeadLetterNotice) =>
         leaveDeadLetter(publisher, notice, { logger, places }),
     }),
+    retryTopics: retryTopicsOn(publisher, { delaysMs, places, clock }),
     lag: () =>
       [...members].flatMap(([member, group]) =>
         [...member.lag()].map(([topic, messages]) => ({ group, topic, messages })),
@@ -142,7 +148,71 @@ export function kafkaTransport(options: KafkaTransportOptions): KafkaTransport {
   };
 }
 
-const deadLetterMsMax = 30_000;
+/** What keeps messages for ever is told of and not counted: no dedup record could outlive it. */
+async function longestRetention(
+  topics: KafkaTopics,
+  names: readonly string[],
+  { retentionMs, logger }: { readonly retentionMs: number; readonly logger: Logger },
+): Promise<number> {
+  const found = await topics.retentionOf(names).catch((error: unknown) => {
+    if (!hasApiId(error, "TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED")) {
+      return rethrowUnavailable(error);
+    }
+    logger.warn("how long topics keep messages may not be read; retentionMs is taken", {
+      retentionMs,
+    });
+    return new Map<string, number>();
+  });
+  const endless = [...found].filter(([, ms]) => ms === Infinity).map(([topic]) => topic);
+  if (endless.length > 0) {
+    logger.warn(
+      "topics keep messages for ever: what is read anew after dedup records are gone (retention.inboxMs) is handled again",
+      { topics: endless.join(", ") },
+    );
+  }
+  return Math.max(retentionMs, ...[...found.values()].filter((ms) => ms !== Infinity));
+}
+
+/** None where there is no delay. */
+function retryTopicsOn(
+  publisher: KafkaPublisher,
+  parts: {
+    readonly delaysMs: readonly number[];
+    readonly places: RecordPlaces;
+    readonly clock: Clock;
+  },
+): RetryTopics | undefined {
+  const { delaysMs, places, clock } = parts;
+  if (delaysMs.length === 0) return undefined;
+  return {
+    delaysMs,
+    send: (attempt: LaterAttempt) =>
+      sendToRetry(publisher, retryRecord(attempt, { delaysMs, places, now: clock.now() })),
+  };
+}
+
+function topicsByRetryTopic(
+  topics: readonly string[],
+  delaysMs: readonly number[],
+): ReadonlyMap<string, string> {
+  return new Map(
+    topics.flatMap((topic) =>
+      retryTopicsOf(topic, delaysMs).map((retryTopic) => [retryTopic, topic] as const),
+    ),
+  );
+}
+
+/** It is not done before it is there: what Kafka refuses for good is refused until somebody mends that, and said. */
+async function sendToRetry(publisher: KafkaPublisher, record: KafkaRecordToSend): Promise<void> {
+  const problem = await publisher.send(record, AbortSignal.timeout(sendMsMax));
+  if (problem === undefined) return;
+  throw new DureError(
+    "BROKER_UNAVAILABLE",
+    `a failed message could not be put into "${record.topic}": ${problem}. Its partition waits until it can`,
+  );
+}
+
+const sendMsMax = 30_000;
 
 async function leaveDeadLetter(
   publisher: KafkaPublisher,
@@ -151,7 +221,7 @@ async function leaveDeadLetter(
 ): Promise<void> {
   const problem = await publisher.send(
     deadLetterRecord(notice, places),
-    AbortSignal.timeout(deadLetterMsMax),
+    AbortSignal.timeout(sendMsMax),
   );
   if (problem === undefined) return;
   const facts = { group: notice.group, messageId: notice.message.id, problem };
@@ -183,6 +253,8 @@ function checkOptions(options: KafkaTransportOptions): void {
   };
   atLeast("requestBytesMax", options.requestBytesMax, 1);
   atLeast("retentionMs", options.retentionMs, 60_000);
+  for (const delayMs of options.retryDelaysMs ?? []) atLeast("retryDelaysMs", delayMs, 1);
+  if ((options.retryDelaysMs?.length ?? 0) > 20) problems.push("retryDelaysMs must be 20 at most");
   atLeast("topics.partitions", options.topics?.partitions, 1);
   atLeast("fetch.bufferedMax", options.fetch?.bufferedMax, 1);
   atLeast("fetch.waitMs", options.fetch?.waitMs, 1);

@@ -197,12 +197,22 @@ export class FedOutbox {
     for (const { stored } of this.#entries.get(request.shard) ?? []) {
       const { position } = stored;
       if (found.has(position) || !isWanted(request, position)) continue;
+      if (this.#isReadFromTable(request.shard, position)) continue;
       if (cut !== undefined && position > cut) continue;
       found.set(position, { ...stored, message: { ...stored.message, incarnation } });
     }
     return [...found.values()]
       .sort((left, right) => left.position - right.position)
       .slice(0, limit);
+  }
+
+  /**
+   * Then the feed's word for it does not count: a repair may have given the event another position, which the log
+   * does not tell, and under its old one it would overtake what the repair put before it.
+   */
+  #isReadFromTable(shard: number, position: number): boolean {
+    if (this.#positions?.needsFeed !== false) return false;
+    return position <= (this.#tableTo.get(shard) ?? 0);
   }
 
   #recordToStore(): Pick<OutboxStore, "heartbeat" | "advance"> {

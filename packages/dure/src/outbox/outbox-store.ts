@@ -1,3 +1,4 @@
+import type { Watermark } from "../core/transport.ts";
 import type { MessageContext, Message } from "../core/message.ts";
 import type { DueMessage, Failure, ParkRequest } from "../core/parking.ts";
 import type { Statement, TransactionHandle } from "../core/transaction.ts";
@@ -145,6 +146,10 @@ export interface OutboxStore {
     advances: readonly ShardAdvance[],
     settlement: Settlement,
   ): Promise<readonly number[]>;
+  /** Keeps marks, the greater of two; those of a newer incarnation replace older ones. Durable when it resolves. */
+  mark(incarnation: number, watermarks: readonly Watermark[]): Promise<void>;
+  /** The marks of this incarnation. */
+  watermarks(incarnation: number): Promise<readonly Watermark[]>;
   /** At most `limit` of the keys (`topic` U+001F `key`) of the source that wait behind a parked message. */
   parkedKeys(source: string, limit: number): Promise<ReadonlySet<string>>;
   /** Of the keys of these messages, those that wait behind a parked message of the source. */

@@ -11,6 +11,7 @@ import { createTrouble } from "../core/trouble.ts";
 import type { Trouble } from "../core/trouble.ts";
 import type { ReadRequest, Settlement, ShardAdvance, StoredMessage } from "./outbox-store.ts";
 import { publishWithin } from "./publish-within.ts";
+import { RelayMemory } from "./relay-memory.ts";
 import { RelayMembership } from "./relay-membership.ts";
 import type { MembershipParts, OwnedShard } from "./relay-membership.ts";
 import { RelayRecording } from "./relay-recording.ts";
@@ -75,11 +76,13 @@ export class Relay {
   #isAlone = false;
   /** As whom the present tick began. */
   #memberId = "";
+  readonly #memory: RelayMemory | undefined;
   #incarnation: number | undefined;
   #isPaused = false;
 
   constructor(parts: RelayParts) {
     this.#parts = parts;
+    this.#memory = parts.publisher.memory && new RelayMemory(parts.publisher.memory, parts);
     this.#alerts = createAlerts(parts.logger);
     this.#membership = new RelayMembership({ ...parts, leaseMs: parts.settings.leaseMs });
     this.#recording = new RelayRecording({
@@ -228,6 +231,8 @@ export class Relay {
   async #record(advances: readonly ShardAdvance[], settlement: Settlement): Promise<void> {
     const { outbox, source, faults } = this.#parts;
     const member = { id: this.#memberId, source, shards: this.#epochs() };
+    // Before the progress: what is recorded as published then has a mark, wherever the process dies.
+    await this.#memory?.keep(this.#incarnation ?? 1);
     this.#membership.drop(await outbox.advance(member, advances, settlement));
     await faults.hit("relay.after-advance");
   }
@@ -238,6 +243,7 @@ export class Relay {
     const { last, incarnation, isPaused } = await outbox.positions();
     // Before the cursors are read: after a rebase that comes between, they are read once too often.
     if (this.#incarnation !== incarnation) {
+      await this.#memory?.restore(incarnation);
       this.#recording.forget();
       this.#membership.shards.clear();
     }

@@ -18,11 +18,18 @@ export type CommitAnswer =
 export async function commitWith(
   client: PostgresClient,
   last: readonly Statement[],
-  assertTransaction: string,
+  {
+    assertTransaction,
+    names = noNames,
+  }: {
+    readonly assertTransaction: string;
+    /** Of statements that the connection has prepared in this very transaction, by their text. */
+    readonly names?: ReadonlyMap<string, string>;
+  },
 ): Promise<CommitAnswer> {
   const statements = last.length === 0 ? [] : [{ text: assertTransaction, params: [] }, ...last];
   if (statements.length > 0) {
-    const answer = sendTogether(client, statements, true);
+    const answer = sendTogether(client, { statements, names, isInTransaction: true });
     if (answer !== undefined) return answer;
   }
   return oneByOne(client, statements);
@@ -37,7 +44,7 @@ export async function commitAlone(
   statements: readonly Statement[],
   begin: string,
 ): Promise<CommitAnswer> {
-  const answer = sendTogether(client, statements, false);
+  const answer = sendTogether(client, { statements, names: noNames, isInTransaction: false });
   if (answer !== undefined) return answer;
   try {
     await client.query(begin);
@@ -50,11 +57,18 @@ export async function commitAlone(
   return outcome;
 }
 
+const noNames: ReadonlyMap<string, string> = new Map();
+
+interface Together {
+  readonly statements: readonly Statement[];
+  readonly names: ReadonlyMap<string, string>;
+  readonly isInTransaction: boolean;
+}
+
 /** Undefined: the driver does not let us. */
 function sendTogether(
   client: PostgresClient,
-  statements: readonly Statement[],
-  isInTransaction: boolean,
+  together: Together,
 ): Promise<CommitAnswer> | undefined {
   // Whatever the client is beyond its shape is looked at before it is used.
   const driver = client as unknown as Partial<PgClient>;
@@ -62,7 +76,7 @@ function sendTogether(
   if (!canWrite) return undefined;
   return new Promise((answer) => {
     const status = (): unknown => driver.getTransactionStatus?.();
-    driver.query?.(new CommittingQuery({ statements, isInTransaction, status, answer }));
+    driver.query?.(new CommittingQuery({ ...together, status, answer }));
   });
 }
 
@@ -95,7 +109,7 @@ interface PgClient {
 interface PgConnection {
   readonly stream: { cork(): void; uncork(): void };
   parse(message: { readonly text: string }): void;
-  bind(message: { readonly values: readonly (string | null)[] }): void;
+  bind(message: { readonly statement?: string; readonly values: readonly (string | null)[] }): void;
   execute(message: object): void;
   sync(): void;
 }
@@ -109,6 +123,7 @@ class CommittingQuery {
   /** Not to be renamed: with a `query_timeout`, `pg` puts its own in its place. */
   callback: (error: unknown) => void;
   #statements: readonly Statement[];
+  readonly #names: Together["names"];
   readonly #isInTransaction: boolean;
   readonly #status: () => unknown;
   #isSent = false;
@@ -116,14 +131,15 @@ class CommittingQuery {
   #command: string | undefined;
 
   /** In a transaction, the first of the statements asserts that there is one. */
-  constructor(parts: {
-    readonly statements: readonly Statement[];
-    readonly isInTransaction: boolean;
-    readonly status: () => unknown;
-    readonly answer: (answer: CommitAnswer) => void;
-  }) {
+  constructor(
+    parts: Together & {
+      readonly status: () => unknown;
+      readonly answer: (answer: CommitAnswer) => void;
+    },
+  ) {
     const { answer } = parts;
     this.#statements = parts.statements;
+    this.#names = parts.names;
     this.#isInTransaction = parts.isInTransaction;
     this.#status = parts.status;
     this.callback = (error) => {
@@ -151,8 +167,12 @@ class CommittingQuery {
     connection.stream.cork();
     try {
       for (const { text, params } of [...this.#statements, ...commit]) {
-        connection.parse({ text });
-        connection.bind({ values: params.map(wireText) });
+        const statement = this.#names.get(text);
+        if (statement === undefined) connection.parse({ text });
+        connection.bind({
+          ...(statement !== undefined && { statement }),
+          values: params.map(wireText),
+        });
         connection.execute({});
       }
       connection.sync();

@@ -11,6 +11,8 @@ export interface OutboxSql {
   readonly writers: string;
   readonly read: string;
   readonly advance: string;
+  readonly mark: string;
+  readonly watermarks: string;
   readonly prune: string;
   readonly parkedKeys: string;
   readonly parkedAmong: string;
@@ -62,6 +64,12 @@ export function outboxSql(schema: string): OutboxSql {
         $1, $2, $3, $4::smallint[], $5::bigint[], $6::smallint[], $7::bigint[], $8::bigint[], $9::text[],
         $10::text::jsonb, $11::bigint[], $12::text::jsonb
       ) as fenced`,
+    mark: `/* dure:outbox.mark */
+      insert into ${schema}.outbox_watermark as w (place, mark, incarnation)
+      select place, mark, $1 from unnest($2::text[], $3::text[]) as m (place, mark) order by place
+      on conflict (place) do update set mark = excluded.mark, incarnation = excluded.incarnation, marked_at = clock_timestamp()
+      where (w.incarnation, w.mark) < (excluded.incarnation, excluded.mark)`,
+    watermarks: `/* dure:outbox.watermarks */ select place, mark from ${schema}.outbox_watermark where incarnation = $1`,
     // The last hundred, and the first of each hour for a week: by them it is seen when events were published, and that
     // a sequence was set back.
     prune: `/* dure:outbox.prune-cursors */

@@ -60,6 +60,14 @@ export function postgresOutboxStore(
       return rows.map(storedFromRow);
     },
     advance: createAdvance(pool, sql),
+    async mark(incarnation, watermarks) {
+      const columns = [watermarks.map(({ place }) => place), watermarks.map(({ mark }) => mark)];
+      await pool.query(sql.mark, [incarnation, ...columns]);
+    },
+    async watermarks(incarnation) {
+      const { rows } = await pool.query(sql.watermarks, [incarnation]);
+      return rows.map((row) => ({ place: String(row["place"]), mark: String(row["mark"]) }));
+    },
     ...parkedEvents(pool, sql),
   };
 }

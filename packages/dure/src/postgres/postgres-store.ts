@@ -94,7 +94,7 @@ export function postgresStore<Client extends PostgresClient>(
     flows: postgresFlowStore(schema),
     locks,
     guardWrite: guardedWrite(schema),
-    keys: postgresKeyStore(schema),
+    keys: postgresKeyStore(pool, schema),
     semaphores: postgresSemaphoreStore(pool, schema, {
       name: outboxNews(schemaName),
       notifications,

@@ -4,6 +4,7 @@ export interface RelayAdminSql {
   readonly pause: string;
   readonly resume: string;
   readonly rebase: string;
+  readonly tableless: string;
   /** In this order, in one transaction: {@link RelayAdminSql.republish} after both locks. */
   readonly republishLocks: readonly string[];
   readonly republish: string;
@@ -56,6 +57,7 @@ export function relayAdminSql(schema: string): RelayAdminSql {
       select $1, 'relay.resume', 'outbox', $2 from resumed returning id`,
     rebase: `/* dure:admin.rebase */
       select shard, moved::text, incarnation from ${schema}.relay_rebase($1::smallint[], $2, $3)`,
+    tableless: `/* dure:admin.tableless */ select tableless from ${schema}.outbox_setting`,
     republishLocks: [
       `/* dure:admin.republish-patience */ set local lock_timeout = '2s'`,
       // No relay can record progress, and no writer can write, until this is over.

@@ -50,6 +50,8 @@ export function postgresRelayAdmin(
       return rows.map(movedShardFromRow);
     },
     async republish({ topic, since }, { actor, reason }) {
+      const [state] = (await pool.query(sql.tableless)).rows;
+      if (state?.["tableless"] !== "off") throw nothingToRepublish();
       const rows = await inOneTransaction(pool, [
         ...sql.republishLocks.map((text) => ({ text, params: [] })),
         { text: sql.republish, params: [topic ?? null, since, actor, reason] },
@@ -79,6 +81,13 @@ function movedShardFromRow(row: Readonly<Record<string, unknown>>): RebasedShard
     moved: Number(row["moved"]),
     incarnation: Number(row["incarnation"]),
   };
+}
+
+function nothingToRepublish(): DureError {
+  return new DureError(
+    "CONFIGURATION_INVALID",
+    "nothing can be published again: the events of this outbox stand in the write-ahead log alone (tableless), and the log goes when they are published. Emit what is missing from the business rows",
+  );
 }
 
 /** The rows of the last statement. */

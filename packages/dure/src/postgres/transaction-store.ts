@@ -1,5 +1,6 @@
 import { DureError, describeError, isDureError } from "../core/errors.ts";
 import type { OwnTransaction, RunOptions, TransactionStore } from "../core/service-transaction.ts";
+import type { Opening, Statement } from "../core/transaction.ts";
 import { commitAlone, commitWith } from "./commit-with.ts";
 import type { CommitAnswer } from "./commit-with.ts";
 import { limitTime } from "./lock-sql.ts";
@@ -7,6 +8,8 @@ import { isQueueing, queryOpening } from "./opening-query.ts";
 import { outboxSql } from "./outbox-sql.ts";
 import { takeClient } from "./pool.ts";
 import type { PostgresClient, PostgresPool, PostgresResult } from "./pool.ts";
+import { preparedOpenings } from "./prepared-opening.ts";
+import type { Opened, PreparedOpenings } from "./prepared-opening.ts";
 import { classifySqlError, sqlStateOf, translateSqlError } from "./sqlstate.ts";
 
 /**
@@ -22,22 +25,12 @@ export function postgresTransactionStore<Client extends PostgresClient>(
   }: { /** Quoted. */ readonly schema: string; readonly idleInTransactionMsMax: number },
 ): TransactionStore<Client> {
   const { assertTransaction } = outboxSql(schema);
-  const beginTexts = (idleMs: number): readonly string[] =>
-    idleMs === 0
-      ? [beginOnly]
-      : [beginOnly, `set local idle_in_transaction_session_timeout = ${idleMs}`];
-  const beginAsAlways = beginTexts(idleInTransactionMsMax);
-  const beginWithin = (options: RunOptions | undefined): readonly string[] => {
-    const { idleMsMax: idleMs = Infinity, msMax, opening } = options ?? {};
-    const begin =
-      idleMs < (idleInTransactionMsMax || Infinity) ? beginTexts(idleMs) : beginAsAlways;
-    // What is run with BEGIN sees to its own limit.
-    return msMax === undefined || opening !== undefined ? begin : [...begin, limitTime(msMax)];
-  };
+  const openings = preparedOpenings();
+  const beginWithin = beginTexts(idleInTransactionMsMax);
   return {
     async run(work, options) {
       const { client, release } = await connect(pool);
-      const tx = new BeginningTransaction(client, beginWithin(options));
+      const tx = new BeginningTransaction(client, beginWithin(options), openings);
       const limit = timeLimit(options?.msMax, () => release(true));
       try {
         const { opening } = options ?? {};
@@ -47,7 +40,8 @@ export function postgresTransactionStore<Client extends PostgresClient>(
         tx.end();
         await limit.within(tx.begun());
         // Waited for to its end: only its answer says what became of it.
-        if (tx.isBegun) assertCommitted(await commitWith(client, last, assertTransaction));
+        if (tx.isBegun)
+          assertCommitted(await commitWith(client, last, { assertTransaction, names: tx.names }));
         else if (last.length > 0) {
           assertCommitted(await commitAlone(client, last, tx.beginText));
         }
@@ -78,6 +72,26 @@ export function postgresTransactionStore<Client extends PostgresClient>(
   };
 }
 
+/** What begins a transaction, by its options. */
+function beginTexts(
+  idleInTransactionMsMax: number,
+): (options: RunOptions | undefined) => readonly string[] {
+  const idleAlways = idleInTransactionMsMax || Infinity;
+  const textsOf = (idleMs: number): readonly string[] =>
+    idleMs === Infinity
+      ? [beginOnly]
+      : [beginOnly, `set local idle_in_transaction_session_timeout = ${idleMs}`];
+  const asAlways = textsOf(idleAlways);
+  return ({ idleMsMax = Infinity, msMax, opening } = {}) => {
+    const idleMs = Math.min(idleMsMax, idleAlways);
+    const begin = idleMs === idleAlways ? asAlways : textsOf(idleMs);
+    if (msMax === undefined) return begin;
+    if (opening === undefined) return [...begin, limitTime(msMax)];
+    // What is run with BEGIN sees to the limit, of pauses too.
+    return msMax <= idleMs ? [beginOnly] : begin;
+  };
+}
+
 async function connect<Client extends PostgresClient>(
   pool: PostgresPool<Client>,
 ): ReturnType<typeof takeClient<Client>> {
@@ -87,8 +101,6 @@ async function connect<Client extends PostgresClient>(
     throw unavailable("no connection could be had", error);
   }
 }
-
-type Row = Readonly<Record<string, unknown>>;
 
 /** The time that a transaction may take on this side, counted from before BEGIN. */
 interface TimeLimit {
@@ -138,12 +150,14 @@ class BeginningTransaction<Client extends PostgresClient> implements OwnTransact
   readonly #client: Client;
   readonly #texts: readonly string[];
   #beginning: Promise<unknown> | undefined;
-  #opened: readonly Row[] = [];
+  readonly #openings: PreparedOpenings;
+  #opened: Opened = { rows: [], names: new Map() };
   #isOver = false;
 
-  constructor(client: Client, texts: readonly string[]) {
+  constructor(client: Client, texts: readonly string[], openings: PreparedOpenings) {
     this.#client = client;
     this.#texts = texts;
+    this.#openings = openings;
   }
 
   get beginText(): string {
@@ -164,26 +178,40 @@ class BeginningTransaction<Client extends PostgresClient> implements OwnTransact
     this.#isOver = true;
   }
 
-  /** What the statement answered that went with BEGIN. */
-  get opened(): readonly Row[] {
-    return this.#opened;
+  /** What the statements answered that went with BEGIN. */
+  get opened(): Opened["rows"] {
+    return this.#opened.rows;
   }
 
-  /** Begins, unless it has; with a statement behind BEGIN in the same text. */
-  begin(opening?: string): Promise<unknown> {
+  /** Of statements that its connection has prepared. */
+  get names(): Opened["names"] {
+    return this.#opened.names;
+  }
+
+  /** Begins, unless it has; with statements behind BEGIN. */
+  begin(opening?: Opening): Promise<unknown> {
     this.#beginning ??= this.#begin(opening);
     return this.#beginning;
   }
 
-  async #begin(opening: string | undefined): Promise<void> {
-    const text = opening === undefined ? this.beginText : `${this.beginText}; ${opening}`;
+  async #begin(opening: Opening | undefined): Promise<void> {
     try {
-      // Of several statements in one text, the driver answers with a list of results.
-      const result: PostgresResult | readonly PostgresResult[] = await this.#client.query(text);
-      if (opening !== undefined) this.#opened = [result].flat().flatMap(({ rows }) => rows ?? []);
+      const opened = opening && this.#openings.open(this.#client, this.#texts, opening);
+      if (opened === undefined) await this.#beginOneByOne(opening?.statements ?? []);
+      else this.#opened = await opened;
     } catch (error) {
       throw this.#fail(error);
     }
+  }
+
+  async #beginOneByOne(statements: readonly Statement[]): Promise<void> {
+    await this.#client.query(this.beginText);
+    const rows: Opened["rows"][number][] = [];
+    for (const { text, params } of statements) {
+      const answer = await this.#client.query(text, params);
+      rows.push(...answer.rows);
+    }
+    this.#opened = { ...this.#opened, rows };
   }
 
   /** Waits for a BEGIN that is on its way. @throws DATABASE_UNAVAILABLE when there is no transaction */

@@ -5,7 +5,7 @@ import { newId } from "../core/id.ts";
 import type { Logger } from "../core/logger.ts";
 import type { Message } from "../core/message.ts";
 import { keyOf } from "../core/message.ts";
-import type { Fence, PublishOutcome } from "../core/transport.ts";
+import type { BrokerMemory, Fence, PublishOutcome, Watermark } from "../core/transport.ts";
 import { redisCommand, redisEval } from "./redis-client.ts";
 import type { RedisClient } from "./redis-client.ts";
 import { partitionOf } from "./stream-names.ts";
@@ -48,12 +48,25 @@ interface Watermarks {
   readonly lastIds: Map<string, string>;
 }
 
+/** A chunk on its way, and what is known of those who send it. */
+interface Sending {
+  readonly scope: string;
+  readonly marks: Watermarks;
+  readonly chunk: readonly Addressed[];
+  readonly incarnations: ReadonlyMap<string, number>;
+}
+
 /**
  * Publishes into streams: each chunk of a publication is one script, which looks at the fences and at what Redis
- * may have lost before it writes. Watermarks live in this process; that a source has lost something is
- * written down in Redis, for all its publishers, until the source has sent again.
+ * may have lost before it writes. Watermarks live in this process, and by {@link StreamsPublisher.memory} with the
+ * relay's progress; that a source has lost something is written down in Redis, for all its publishers, until the
+ * source has sent again.
  */
 export class StreamsPublisher {
+  readonly memory: BrokerMemory = {
+    watermarks: (source) => this.#known(source),
+    remember: (source, known) => this.#remember(source, known),
+  };
   readonly #parts: StreamsPublisherParts;
   /** By source, or sources: they do not share a fate. */
   readonly #watermarks: Map<string, Promise<Watermarks>> = new Map();
@@ -126,26 +139,35 @@ export class StreamsPublisher {
     fences: readonly Fence[],
     signal: AbortSignal,
   ): Promise<readonly string[]> {
-    const { client, names, commandMsMax } = this.#parts;
     const incarnations = incarnationsOf(chunk);
     const scope = [...incarnations.keys()].sort().join("\u001f");
     const marks = await this.#marksOf(scope);
+    return this.#sendTo({ scope, marks, chunk, incarnations }, fences, signal);
+  }
+
+  async #sendTo(
+    { scope, marks, chunk, incarnations }: Sending,
+    fences: readonly Fence[],
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
+    const { client, names, commandMsMax } = this.#parts;
     const places = new Map<string, { readonly place: number; readonly item: Addressed }>();
     for (const item of chunk) {
       if (!places.has(item.stream)) places.set(item.stream, { place: places.size + 1, item });
     }
-    const streams = [...places.keys()];
+    // Nothing to send: then it is asked about all that is known.
+    const asked = chunk.length > 0 ? [] : [...marks.lastIds.keys()];
+    const streams = [...places.keys(), ...asked];
     const keys = [names.memory, names.fences, names.losses, names.topics, names.bell, ...streams];
     const args = [
       marks.memoryId,
       ...counted(fences.map((fence) => [`${fence.source}|${fence.shard}`, `${fence.epoch}`])),
       ...counted([...incarnations].map(([source, incarnation]) => [source, `${incarnation}`])),
       ...counted(
-        [...places].map(([stream, { item }]) => [
-          item.message.topic,
-          `${item.partition}`,
-          marks.lastIds.get(stream) ?? "",
-        ]),
+        streams.map((stream) => {
+          const { message, partition = 0 } = places.get(stream)?.item ?? {};
+          return [message?.topic ?? "", `${partition}`, marks.lastIds.get(stream) ?? ""];
+        }),
       ),
       `${this.#parts.streamLengthMax}`,
       ...counted(
@@ -190,6 +212,37 @@ export class StreamsPublisher {
       if (id !== undefined && !id.startsWith("!")) sent.marks.lastIds.set(stream, id);
     }
     return ids;
+  }
+
+  async #known(source: string): Promise<readonly Watermark[]> {
+    const marks = await this.#watermarks.get(source);
+    if (marks === undefined) return [];
+    const places = [...marks.lastIds].map(([place, id]) => ({ place, mark: sortable(id) }));
+    return [{ place: this.#parts.names.memory, mark: marks.memoryId }, ...places];
+  }
+
+  async #remember(
+    source: string,
+    { incarnation, watermarks }: { incarnation: number; watermarks: readonly Watermark[] },
+  ): Promise<void> {
+    const { memory } = this.#parts.names;
+    const own = memory.slice(0, -"memory".length);
+    const known = new Map(
+      watermarks.flatMap(({ place, mark }) => (place.startsWith(own) ? [[place, mark]] : [])),
+    );
+    if (known.size === 0) return;
+    const memoryId = known.get(memory) ?? (await openStreams(this.#parts));
+    known.delete(memory);
+    const lastIds = new Map([...known].map(([stream, mark]) => [stream, idOf(mark)]));
+    const marks = { memoryId, lastIds };
+    this.#watermarks.set(source, Promise.resolve(marks));
+    const sending = {
+      scope: source,
+      marks,
+      chunk: [],
+      incarnations: new Map([[source, incarnation]]),
+    };
+    await this.#sendTo(sending, [], AbortSignal.timeout(this.#parts.commandMsMax));
   }
 
   /** @throws CONFIGURATION_INVALID when others use another number of partitions */
@@ -281,4 +334,19 @@ function refusal(bytes: number, isBehind: boolean): PublishOutcome {
   }
   const error = `the message has ${bytes} bytes, ${messageBytesMax} at most`;
   return { kind: "refused", code: "MESSAGE_TOO_LARGE", error, isPermanent: true };
+}
+
+/** An id as text that grows with it. */
+function sortable(id: string): string {
+  return id
+    .split("-")
+    .map((part) => part.padStart(20, "0"))
+    .join("-");
+}
+
+function idOf(mark: string): string {
+  return mark
+    .split("-")
+    .map((part) => BigInt(part).toString())
+    .join("-");
 }

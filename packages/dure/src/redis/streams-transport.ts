@@ -100,6 +100,7 @@ export function redisStreamsTransport(options: RedisStreamsOptions): RedisStream
     name: "redis",
     retentionMs,
     publish: (messages, publishing) => publisher.publish(messages, publishing),
+    memory: publisher.memory,
     async check() {
       await checkServer(client, commandMsMax);
       await openStreams(parts);

@@ -50,19 +50,26 @@ export function startConsumer(
       isDureError(error, "DATABASE_UNAVAILABLE") || isDureError(error, "COMMIT_IN_DOUBT"),
     retry: settings.retry,
     copies: copiesOn(transport, logger),
+    retryTopics: transport.retryTopics,
     clock,
     faults,
   });
   group.inbox = inbox;
-  const topics = [...new Set(subscribers.map((subscriber) => subscriber.definition.topic))];
+  const topics = topicsOf(subscribers);
+  const retried = topicsOf(subscribers.filter(({ retry }) => retry === "topics"));
   const consumer = new Consumer({
     group: name,
     inbox,
-    subscribe: () => transport.subscribe({ group: name, topics, from }),
+    subscribe: () => transport.subscribe({ group: name, topics, from, retried }),
     settings,
     clock,
     logger,
     faults,
   });
   return consumer.run(signal);
+}
+
+/** The topics that these handlers read, each once. */
+export function topicsOf(subscribers: readonly Subscriber[]): readonly string[] {
+  return [...new Set(subscribers.map((subscriber) => subscriber.definition.topic))];
 }

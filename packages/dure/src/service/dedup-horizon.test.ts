@@ -9,6 +9,7 @@ const horizon = {
   inboxMs: 30 * dayMs,
   transportMs: 7 * dayMs,
   retry: defaultRetryPolicy,
+  retryDelaysMs: [],
   redriveWindowMs: 7 * dayMs,
 };
 

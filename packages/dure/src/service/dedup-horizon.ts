@@ -9,6 +9,8 @@ export interface DedupHorizon {
   /** How long the transport can deliver a message again; undefined: not known, and not counted. */
   readonly transportMs: number | undefined;
   readonly retry: RetryPolicy;
+  /** How long messages wait in retry topics, where there are any. */
+  readonly retryDelaysMs: readonly number[];
   readonly redriveWindowMs: number;
 }
 
@@ -19,7 +21,8 @@ export interface DedupHorizon {
  */
 export function assertDedupHorizon(horizon: DedupHorizon): void {
   const { service, inboxMs, transportMs, retry, redriveWindowMs } = horizon;
-  const retryMs = longestRetryMs(retry);
+  const inTopicsMs = horizon.retryDelaysMs.reduce((sum, delayMs) => sum + delayMs, 0);
+  const retryMs = Math.max(longestRetryMs(retry), inTopicsMs);
   const neededMs = (transportMs ?? 0) + retryMs + redriveWindowMs;
   if (inboxMs === undefined || inboxMs >= neededMs) return;
   const transport =

@@ -17,6 +17,7 @@ import type { Logger } from "../core/logger.ts";
 import type { MessageContext } from "../core/message.ts";
 import type { ServiceTransaction, TransactionOptions } from "../core/service-transaction.ts";
 import type { TransactionHandle } from "../core/transaction.ts";
+import type { RetryTopics } from "../core/transport.ts";
 import type { KeyedRequests } from "../idempotency/keyed-request.ts";
 import type { Subscriber } from "../inbox/inbox.ts";
 import type { OrderCounts } from "../inbox/order-check.ts";
@@ -29,7 +30,7 @@ import type { Sagas } from "../saga/sagas.ts";
 import type { SemaphoreControl } from "../admin/semaphore-control.ts";
 import type { Semaphores } from "../semaphore/semaphores.ts";
 import { watchBacklog } from "./backlog-watch.ts";
-import { startConsumer } from "./consumer-wiring.ts";
+import { startConsumer, topicsOf } from "./consumer-wiring.ts";
 import type { ConsumerWiring, Group } from "./consumer-wiring.ts";
 import { assertDedupHorizon } from "./dedup-horizon.ts";
 import { wireFlows } from "./flow-wiring.ts";
@@ -41,6 +42,7 @@ import { runMaintenance } from "./maintenance-loop.ts";
 import { readOptions } from "./service-options.ts";
 import type { DureOptions, DureSettings } from "./service-options.ts";
 import { startRelay } from "./relay-wiring.ts";
+import { checkRetryPlace, misuse, retryTopicsFor } from "./retry-place.ts";
 import { wireSagas } from "./saga-wiring.ts";
 import { wireSemaphores } from "./semaphore-wiring.ts";
 import { runInTransaction } from "./service-transaction.ts";
@@ -209,7 +211,7 @@ export class Dure<Client = unknown> {
    * A handler that throws is tried again with backoff while its key waits; other keys go on. After the
    * last attempt, or a {@link PermanentError}, the message is a dead letter.
    *
-   * @throws CONFIGURATION_INVALID after start
+   * @throws CONFIGURATION_INVALID after start, or when `retry: "topics"` is to hold a key
    */
   on<Input, Output>(
     definition: EventDefinition<Input, Output>,
@@ -217,9 +219,12 @@ export class Dure<Client = unknown> {
     handler: Handler<Output, Client>,
   ): void {
     if (this.#stop !== undefined) throw misuse("on must be called before start");
+    const { retry = "park", whenPoisoned } = options;
+    checkRetryPlace(definition.type, { retry, whenPoisoned });
     const group = this.#subscribe(options.group ?? this.#options.service, {
       definition,
-      whenPoisoned: options.whenPoisoned ?? "park-key",
+      retry,
+      whenPoisoned: whenPoisoned ?? (retry === "topics" ? "skip" : "park-key"),
       // The inbox has parsed the data with this very definition, and runs in a transaction of this store.
       handle: handler as unknown as Subscriber["handle"],
     });
@@ -237,6 +242,7 @@ export class Dure<Client = unknown> {
    * Checks the schema and begins to relay and to handle. Loops recover by themselves from a lost database
    * or broker.
    * @throws SCHEMA_MISSING, SCHEMA_TOO_NEW, MIGRATION_CHANGED
+   * @throws CONFIGURATION_INVALID when a handler wants retry topics and the transport has none
    * @throws DEDUP_HORIZON_TOO_SHORT when a message could come again after its dedup record is gone
    */
   async start(): Promise<void> {
@@ -248,18 +254,14 @@ export class Dure<Client = unknown> {
     this.#stop = stop;
     const { signal } = stop;
     try {
-      if (this.#groups.size > 0) {
-        assertDedupHorizon({
-          service,
-          inboxMs: store.retention?.inboxMs,
-          transportMs: transport?.retentionMs,
-          retry: this.#settings.consumer.retry,
-          redriveWindowMs: this.#settings.redriveWindowMs,
-        });
-      }
+      const retryTopics = retryTopicsFor([...this.#groups.values()], transport);
+      this.#assertHorizon(transport?.retentionMs, retryTopics);
       await store.check();
       if (this.#settings.relay !== undefined) await store.feed?.prepare();
       await transport?.check();
+      // What is there may be kept longer than what the transport would make.
+      const topics = topicsOf([...this.#groups.values()].flatMap((group) => group.subscribers));
+      this.#assertHorizon(await transport?.retentionOf?.(topics), retryTopics);
     } catch (error) {
       // Nothing has begun: it may be started again, when the schema is there.
       if (!signal.aborted) this.#stop = undefined;
@@ -276,6 +278,18 @@ export class Dure<Client = unknown> {
     if (this.#sagaEngine !== undefined) loops.push(this.#sagaEngine.run(signal));
     if (this.#watchFlows !== undefined) loops.push(this.#watchFlows(signal));
     this.#loops = Promise.all(loops);
+  }
+
+  #assertHorizon(transportMs: number | undefined, retryTopics: RetryTopics | undefined): void {
+    if (this.#groups.size === 0) return;
+    assertDedupHorizon({
+      service: this.#options.service,
+      inboxMs: this.#options.store.retention?.inboxMs,
+      transportMs,
+      retry: this.#settings.consumer.retry,
+      retryDelaysMs: retryTopics?.delaysMs ?? [],
+      redriveWindowMs: this.#settings.redriveWindowMs,
+    });
   }
 
   #maintain(signal: AbortSignal): Promise<void> {
@@ -380,8 +394,4 @@ export class Dure<Client = unknown> {
  */
 export function createDure<Client>(options: DureOptions<Client>): Dure<Client> {
   return new Dure(options);
-}
-
-function misuse(what: string): DureError {
-  return new DureError("CONFIGURATION_INVALID", `dure: ${what}`);
 }

@@ -1,5 +1,5 @@
 import type { ServiceTransaction } from "../core/service-transaction.ts";
-import type { PoisonPolicy, ReceivedMessage } from "../inbox/inbox.ts";
+import type { PoisonPolicy, ReceivedMessage, RetryPlace } from "../inbox/inbox.ts";
 
 /** What `Dure.on` takes. */
 export interface OnOptions {
@@ -7,6 +7,13 @@ export interface OnOptions {
   readonly group?: string;
   /** What a message that failed for good does to its key: hold it until someone looks, or let it go on. @defaultValue "park-key" */
   readonly whenPoisoned?: PoisonPolicy;
+  /**
+   * Where a failed message waits for its next attempt: "park": in this database, the rest of its key behind it
+   * in order. "topics": in the transport's retry topics with their delays, while its key goes on: **the key's
+   * order is given up**; after the last it is a dead letter that holds nobody up. All handlers of a type in a group
+   * must say the same, and the transport must have such topics. @defaultValue "park"
+   */
+  readonly retry?: RetryPlace;
   /** Where a group that is new begins. @defaultValue "earliest" */
   readonly from?: "earliest" | "latest";
 }

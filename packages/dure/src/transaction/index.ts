@@ -1,8 +1,18 @@
 export { fromDrizzle } from "./from-drizzle.ts";
 export type { DrizzleTransaction } from "./from-drizzle.ts";
+export { fromKnex } from "./from-knex.ts";
+export type { KnexTransaction } from "./from-knex.ts";
 export { fromKysely } from "./from-kysely.ts";
 export type { KyselyTransaction } from "./from-kysely.ts";
+export { fromMikroOrm } from "./from-mikro-orm.ts";
+export type { MikroOrmManager } from "./from-mikro-orm.ts";
 export { fromPg } from "./from-pg.ts";
 export type { PgTransactionClient } from "./from-pg.ts";
 export { fromPostgresJs } from "./from-postgres-js.ts";
 export type { PostgresJsTransaction } from "./from-postgres-js.ts";
+export { fromPrisma } from "./from-prisma.ts";
+export type { PrismaTransaction } from "./from-prisma.ts";
+export { fromSequelize } from "./from-sequelize.ts";
+export type { SequelizeTransaction } from "./from-sequelize.ts";
+export { fromTypeorm } from "./from-typeorm.ts";
+export type { TypeormManager, TypeormQueryRunner } from "./from-typeorm.ts";

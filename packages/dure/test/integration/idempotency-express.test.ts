@@ -11,7 +11,7 @@ import type { KeyedTransaction } from "../../src/index.ts";
 import { idempotent } from "../../src/http/express/index.ts";
 import type { ExpressInput, ExpressRequestShape } from "../../src/http/express/index.ts";
 import type { Reply } from "../../src/idempotency/index.ts";
-import { needFramework } from "../support/frameworks.ts";
+import { needOutside } from "../support/outside-package.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { countOf, createOrderDatabase, itemsOf } from "./keyed-orders.ts";
 import { createTestService, type TestService } from "./service-fixture.ts";
@@ -53,7 +53,7 @@ let folder: string;
 let errors: unknown[];
 
 beforeEach(async (context) => {
-  const express = await needFramework<ExpressModule>(context, "express");
+  const express = await needOutside<ExpressModule>(context, "frameworks", "express");
   folder = await mkdtemp(join(tmpdir(), "dure-express-"));
   await writeFile(join(folder, "list.txt"), "one\ntwo\n");
   database = await createOrderDatabase("keys express");

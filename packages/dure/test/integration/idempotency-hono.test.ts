@@ -3,7 +3,7 @@ import type pg from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { KeyedTransaction } from "../../src/index.ts";
 import { idempotent, type HonoContextShape } from "../../src/http/hono/index.ts";
-import { needFramework } from "../support/frameworks.ts";
+import { needOutside } from "../support/outside-package.ts";
 import type { TestDatabase } from "../support/test-database.ts";
 import { createOrderDatabase, itemsOf, order } from "./keyed-orders.ts";
 import { createTestService, type TestService } from "./service-fixture.ts";
@@ -26,7 +26,11 @@ let service: TestService;
 let app: HonoApp;
 
 beforeEach(async (context) => {
-  const { Hono } = await needFramework<{ readonly Hono: new () => HonoApp }>(context, "hono");
+  const { Hono } = await needOutside<{ readonly Hono: new () => HonoApp }>(
+    context,
+    "frameworks",
+    "hono",
+  );
   database = await createOrderDatabase("keys hono");
   service = createTestService({ pool: database.pool, relay: false });
   app = new Hono();

@@ -3,11 +3,12 @@
  * a poison message stays alone (law O8). The long form of the storm: DURE_STORM_MS=60000.
  */
 import { inspect } from "node:util";
-import { Consumer, Producer } from "@platformatic/kafka";
+import { Producer } from "@platformatic/kafka";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { AnyEventDefinition } from "../../src/index.ts";
 import { isDureError, PermanentError, systemClock } from "../../src/index.ts";
 import {
+  findRecord,
   forgetTopics,
   kafkaStartMsMax,
   kafkaUsers,
@@ -140,7 +141,7 @@ describe("a poison message", () => {
     await waitFor(async () => (await service.dure.status()).deadLetters === 1, {
       what: "the dead letter",
     });
-    const letter = await findRecord("step-dlt", () => true);
+    const letter = await findRecord(kafka, "step-dlt", () => true);
     expect(letter.key.toString()).toBe("poison");
     expect(JSON.parse(letter.value.toString())).toEqual({ key: "poison", n: 1 });
     const header = (name: string): Buffer | undefined => letter.headers.get(name);
@@ -150,6 +151,7 @@ describe("a poison message", () => {
     expect(text("kafka_dlt-exception-fqcn")).toBe("PERMANENT");
     expect(text("kafka_dlt-exception-message")).toContain("it smells");
     const original = await findRecord(
+      kafka,
       "step",
       ({ partition, offset }) =>
         partition === header("kafka_dlt-original-partition")?.readInt32BE() &&
@@ -178,37 +180,6 @@ describe("a poison message", () => {
     });
   });
 });
-
-interface PlainRecord {
-  readonly partition: number;
-  readonly offset: bigint;
-  readonly key: Buffer;
-  readonly value: Buffer;
-  readonly headers: ReadonlyMap<string, Buffer>;
-}
-
-/** The first such record of a topic, as any other client reads it. */
-async function findRecord(
-  topic: string,
-  isIt: (record: PlainRecord) => boolean,
-): Promise<PlainRecord> {
-  const consumer = new Consumer({
-    clientId: "onlooker",
-    groupId: `onlooker-${topic}`,
-    bootstrapBrokers: [...kafka.brokers],
-  });
-  const stream = await consumer.consume({ topics: [topic], mode: "earliest", maxWaitTime: 100 });
-  try {
-    for await (const { headers, ...rest } of stream) {
-      const named = [...headers].map(([name, bytes]) => [name.toString(), bytes] as const);
-      const record = { ...rest, headers: new Map(named) };
-      if (isIt(record)) return record;
-    }
-    throw new Error(`topic ${topic} ended`);
-  } finally {
-    await consumer.close(true);
-  }
-}
 
 describe("topics", () => {
   it("that are expected are made so, and refused where they are otherwise", async (context) => {

@@ -2,6 +2,9 @@
  * Services over Redis Streams while Redis is killed under load, loses its memory, and is mended by publishing again
  * from the outbox: nothing is lost, nothing has its effect twice, no key is out of order (laws O2, O3, O4, O8, I1, X3).
  */
+import { cp, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { PermanentError } from "../../src/index.ts";
 import { redisStreamsTransport } from "../../src/redis/index.ts";
@@ -9,7 +12,7 @@ import type { AppendFsync, RedisServer } from "../../../../tools/servers/redis.t
 import { connectRedis } from "../support/redis-connection.ts";
 import { ownRedis, startTestRedis, type TestRedis } from "../support/redis-server.ts";
 import type { TestDatabase } from "../support/test-database.ts";
-import { waitFor } from "../support/wait-for.ts";
+import { holdsFor, waitFor } from "../support/wait-for.ts";
 import {
   collectLogs,
   createHandledDatabase,
@@ -153,6 +156,49 @@ describe("a Redis that forgets everything", () => {
     );
     expect(audit).toMatchObject([{ action: "relay.republish" }]);
   });
+
+  it.for(["flushed", "restored as it was before"] as const)(
+    "or has %s, while its publisher is away: the next one sees it before it publishes, and is mended as ever",
+    async (what, context) => {
+      const server = await startServer(context, "always");
+      const older = await mkdtemp(join(tmpdir(), "dure-older-"));
+      cleanUps.push(() => rm(older, { recursive: true, force: true }));
+      const first = await createPair(server);
+      await first.reader.dure.start();
+      await first.writer.dure.start();
+      await emitRound(first.writer, 1, 2);
+      await waitForHandled(readerDatabase.pool, 20);
+      await server.stop();
+      await cp(server.dataDir, older, { recursive: true });
+      await server.start();
+      await first.reader.stop();
+      await emitRound(first.writer, 3, 4);
+      await waitForDrained(first.writer.dure);
+      // Both are gone, and nobody who remembers is left.
+      await first.writer.stop();
+      if (what === "flushed") await server.flush();
+      else {
+        await server.kill();
+        await rm(server.dataDir, { recursive: true });
+        await cp(older, server.dataDir, { recursive: true });
+        await server.start();
+      }
+      const { writer, reader } = await createPair(server);
+      await reader.dure.start();
+      await writer.dure.start();
+      // Seen at the start, though nothing is there to be published.
+      await waitFor(() => hasSaidLost(writer), { what: "the loss to be seen" });
+      await emitRound(writer, 5, 5);
+      await holdsFor(async () => (await writer.dure.status()).pending === 10, {
+        what: "nothing overtakes what was lost",
+        forMs: 300,
+      });
+      await writer.dure.relay.republish({ ...by, since: new Date(0).toISOString() });
+      const rows = await waitForHandled(readerDatabase.pool, 50);
+      expect(disorderedKeys(rows)).toEqual([]);
+      expect(rows).toHaveLength(50);
+    },
+  );
 
   it("while a consumer runs: it joins again and misses nothing", async (context) => {
     const server = await startServer(context, "off");

@@ -11,9 +11,11 @@ import {
   disorderedKeys,
   emitSteps,
   handleInto,
+  logMessages,
   stepTaken,
   type TestService,
   type TestServiceOptions,
+  waitForDrained,
   waitForHandled,
 } from "./service-fixture.ts";
 
@@ -228,5 +230,62 @@ describe("events in the log alone", () => {
         what: "the refusal",
       },
     );
+  });
+});
+
+describe("repairs of the outbox", () => {
+  const by = { actor: "ada", reason: "the broker lost it" };
+
+  const numbersOf = async (key: string): Promise<readonly number[]> =>
+    (await logMessages(database.pool))
+      .filter((message) => message.key === key)
+      .map((message) => (JSON.parse(message.data) as { n: number }).n);
+
+  it("are seen though the log does not tell of them: what is published again goes before what waits", async () => {
+    const service = await start();
+    for (const key of ["a", "b", "c"]) await emitSteps(service.dure, key, { to: 4 });
+    await waitForDrained(service.dure);
+    await service.dure.relay.pause(by);
+    // They come by the feed and wait here, under the positions that they had before.
+    for (const key of ["a", "b", "c"]) await emitSteps(service.dure, key, { from: 5, to: 6 });
+    const since = new Date(0).toISOString();
+    const shards = await service.dure.relay.republish({ ...by, since });
+    expect(shards.reduce((sum, { moved }) => sum + moved, 0)).toBe(18);
+    await service.dure.relay.resume(by);
+    await waitForDrained(service.dure);
+    await emitSteps(service.dure, "c", { from: 7, to: 7 });
+    await waitFor(async () => (await numbersOf("c")).includes(7), { what: "the next event" });
+    for (const key of ["a", "b"]) {
+      expect(await numbersOf(key)).toEqual([1, 2, 3, 4, 1, 2, 3, 4, 5, 6]);
+    }
+    expect(await numbersOf("c")).toEqual([1, 2, 3, 4, 1, 2, 3, 4, 5, 6, 7]);
+  });
+
+  it("find events that a sequence set back had hidden", async () => {
+    const service = await start({}, true);
+    await emitSteps(service.dure, "a", { to: 20 });
+    await waitForHandled(database.pool, 20);
+    await waitForDrained(service.dure);
+    await database.pool.query(
+      "select setval(s, 3) from dure.outbox_setting, unnest(position_sequences) s where pg_sequence_last_value(s) > 3",
+    );
+    await emitSteps(service.dure, "a", { from: 21, to: 25 });
+    await waitFor(
+      () => service.logs.some((line) => JSON.stringify(line).includes("OUTBOX_SEQUENCE_SET_BACK")),
+      { what: "the alarm" },
+    );
+    expect((await service.dure.relay.rebase(by)).length).toBe(1);
+    await emitSteps(service.dure, "a", { from: 26, to: 27 });
+    expect(disorderedKeys(await waitForHandled(database.pool, 27))).toEqual([]);
+  });
+
+  it("refuse to publish again what stands in no table", async () => {
+    const service = await start({ wal: wal({ tableless: true }) });
+    await emitSteps(service.dure, "a", { to: 2 });
+    const again = service.dure.relay.republish({ ...by, since: new Date(0).toISOString() });
+    await expect(again).rejects.toMatchObject({
+      code: "CONFIGURATION_INVALID",
+      message: expect.stringContaining("stand in the write-ahead log alone") as string,
+    });
   });
 });

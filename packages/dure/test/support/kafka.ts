@@ -1,3 +1,8 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { Admin, Consumer, Producer } from "@platformatic/kafka";
 import type { TestContext } from "vitest";
 import { kafkaIsMissing, type KafkaServer, startKafka } from "../../../../tools/servers/kafka.ts";
@@ -5,11 +10,15 @@ import { kafkaTransport } from "../../src/kafka/index.ts";
 import type { KafkaTransport, KafkaTransportOptions } from "../../src/kafka/index.ts";
 import { leaveOut } from "./leave-out.ts";
 
+const run = promisify(execFile);
+
 /** A broker of the test's own or, by `DURE_KAFKA_BROKERS`, one that is there; undefined: neither. */
 export interface TestKafka {
   readonly brokers: readonly string[];
   /** Absent: it is not ours to kill. */
   readonly server?: KafkaServer;
+  /** Signed by itself; of the listener that speaks TLS. */
+  readonly certificate?: string;
   readonly missing?: string;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -22,6 +31,8 @@ export interface OpenKafkaOptions {
   /** It is to be killed: one that is there does not do. */
   readonly own?: boolean;
   readonly settings?: Readonly<Record<string, string | number>>;
+  /** Makes a key for a listener with TLS: {@link TestKafka.certificate}. */
+  readonly tls?: boolean;
 }
 
 /** Who may log in where the broker asks for that. */
@@ -42,15 +53,42 @@ export async function openTestKafka(options: OpenKafkaOptions = {}): Promise<Tes
   }
   const missing = await kafkaIsMissing();
   if (missing !== undefined) return { brokers: [], missing, [Symbol.asyncDispose]: dispose };
+  const key = options.tls === true ? await makeKey() : undefined;
   const server = await startKafka({
     users: kafkaUsers,
     settings: { ...withRules, ...options.settings },
+    ...(key && { tls: key }),
   });
   return {
     brokers: server.brokers,
     server,
-    [Symbol.asyncDispose]: () => server.stop(),
+    ...(key && { certificate: key.certificate }),
+    async [Symbol.asyncDispose]() {
+      await server.stop();
+      if (key !== undefined) await rm(key.folder, { recursive: true, force: true });
+    },
   };
+}
+
+/** A key for 127.0.0.1 whose certificate it has signed itself, made by the JDK's tool. */
+export async function makeKey() {
+  const folder = await mkdtemp(join(tmpdir(), "dure-key-"));
+  const keystore = join(folder, "broker.p12");
+  const password = "changeit";
+  const at = ["-keystore", keystore, "-storetype", "PKCS12", "-storepass", password];
+  const more = [
+    "-keyalg",
+    "EC",
+    "-validity",
+    "2",
+    "-dname",
+    "CN=broker",
+    "-ext",
+    "SAN=ip:127.0.0.1",
+  ];
+  await run("keytool", ["-genkeypair", "-alias", "broker", ...at, ...more]);
+  const { stdout } = await run("keytool", ["-exportcert", "-rfc", "-alias", "broker", ...at]);
+  return { folder, keystore, password, certificate: stdout };
 }
 
 /** Leaves the test out when there is no broker. */
@@ -113,5 +151,38 @@ export async function forgetTopics(brokers: readonly string[]): Promise<void> {
     if (topics.length > 0) await admin.deleteTopics({ topics });
   } finally {
     await admin.close();
+  }
+}
+
+/** A record as any other client reads it. */
+export interface PlainRecord {
+  readonly partition: number;
+  readonly offset: bigint;
+  readonly key: Buffer;
+  readonly value: Buffer;
+  readonly headers: ReadonlyMap<string, Buffer>;
+}
+
+/** The first such record of a topic, as any other client reads it. */
+export async function findRecord(
+  kafka: Pick<TestKafka, "brokers">,
+  topic: string,
+  isIt: (record: PlainRecord) => boolean,
+): Promise<PlainRecord> {
+  const consumer = new Consumer({
+    clientId: "onlooker",
+    groupId: `onlooker-${topic}`,
+    bootstrapBrokers: [...kafka.brokers],
+  });
+  const stream = await consumer.consume({ topics: [topic], mode: "earliest", maxWaitTime: 100 });
+  try {
+    for await (const { headers, ...rest } of stream) {
+      const named = [...headers].map(([name, bytes]) => [name.toString(), bytes] as const);
+      const record = { ...rest, headers: new Map(named) };
+      if (isIt(record)) return record;
+    }
+    throw new Error(`topic ${topic} ended`);
+  } finally {
+    await consumer.close(true);
   }
 }

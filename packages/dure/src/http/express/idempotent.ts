@@ -1,5 +1,5 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
-import { notStorable, readWithin } from "../../idempotency/answer.ts";
+import type { ServerResponse } from "node:http";
+import { notStorable } from "../../idempotency/answer.ts";
 import type { Reply } from "../../idempotency/answer.ts";
 import { answerOnce } from "../../idempotency/answer-once.ts";
 import type { HandlerFacts } from "../../idempotency/answer-once.ts";
@@ -8,13 +8,9 @@ import type { IdempotencyOptions } from "../../idempotency/idempotency-options.t
 import { answerOfProblem, keyProblem } from "../../idempotency/key-problem.ts";
 import type { Answer, IdempotentService } from "../../idempotency/keyed-request.ts";
 import { headerValues } from "../raw-headers.ts";
+import { contentOf, sendAnswer } from "./express-exchange.ts";
+import type { ExpressRequestShape } from "./express-exchange.ts";
 import { recordResponse } from "./recorded-response.ts";
-
-/** The part of an Express request that is used, beside Node's own. */
-export interface ExpressRequestShape extends IncomingMessage {
-  readonly originalUrl: string;
-  body?: unknown;
-}
 
 /** What a handler is given. */
 export type ExpressInput<Request, Response, Context> = {
@@ -81,32 +77,9 @@ export function idempotent<
   };
   return async (request, original, next) => {
     try {
-      send(original, await answerOf(request, original));
+      sendAnswer(original, await answerOf(request, original));
     } catch (error) {
       next(error);
     }
   };
-}
-
-/** Past everything that would make something else of the bytes. */
-function send(response: ServerResponse, { status, headers, body }: Answer): void {
-  response.statusCode = status;
-  for (const [name, pairs] of Map.groupBy(headers, ([each]) => each)) {
-    const values = pairs.map(([, value]) => value);
-    response.setHeader(name, values.length > 1 ? values : (values[0] ?? ""));
-  }
-  response.end(Buffer.from(body.buffer, body.byteOffset, body.byteLength));
-}
-
-async function contentOf(
-  request: ExpressRequestShape,
-  bytesMax: number,
-): Promise<{ readonly body: unknown } | "too-large"> {
-  const isUnread = request.body === undefined && !request.readableEnded;
-  if (isUnread) {
-    const read = await readWithin(request, bytesMax);
-    if (read === "too-large") return read;
-    if (read.byteLength > 0) request.body = read;
-  }
-  return { body: request.body ?? new Uint8Array() };
 }

@@ -1,2 +1,3 @@
 export { idempotent } from "./idempotent.ts";
-export type { ExpressInput, ExpressRequestShape } from "./idempotent.ts";
+export type { ExpressInput } from "./idempotent.ts";
+export type { ExpressRequestShape } from "./express-exchange.ts";

@@ -1,4 +1,3 @@
-import { isUtf8 } from "node:buffer";
 import { notStorable } from "../../idempotency/answer.ts";
 import type { Reply } from "../../idempotency/answer.ts";
 import { answerOnce } from "../../idempotency/answer-once.ts";
@@ -7,25 +6,8 @@ import { readIdempotencyOptions } from "../../idempotency/idempotency-options.ts
 import type { IdempotencyOptions } from "../../idempotency/idempotency-options.ts";
 import type { IdempotentService } from "../../idempotency/keyed-request.ts";
 import { headerValues } from "../raw-headers.ts";
-
-/** The part of a Fastify request that is used. */
-export interface FastifyRequestShape {
-  readonly method: string;
-  /** Path and query as they were sent. */
-  readonly url: string;
-  readonly body: unknown;
-  readonly raw: { readonly rawHeaders: readonly string[] };
-}
-
-/** The part of a Fastify reply that is used. */
-export interface FastifyReplyShape {
-  readonly sent: boolean;
-  code(status: number): unknown;
-  header(name: string, value: unknown): unknown;
-  /** Makes text of a body by the schema that the route has for the status. */
-  serialize(body: unknown): string | ArrayBuffer | Buffer;
-  send(body?: unknown): unknown;
-}
+import { sendAnswer } from "./fastify-exchange.ts";
+import type { FastifyReplyShape, FastifyRequestShape } from "./fastify-exchange.ts";
 
 /** What a handler is given. It returns its answer; the reply is not for it. */
 export type FastifyInput<Request, Context> = { readonly request: Request } & HandlerFacts & Context;
@@ -49,7 +31,7 @@ export function idempotent<Request extends FastifyRequestShape, Context>(
 ): <Incoming extends Request>(request: Incoming, reply: FastifyReplyShape) => Promise<void> {
   const settings = readIdempotencyOptions(options);
   return async (request, reply) => {
-    const { status, headers, body } = await answerOnce<Request, Context>({
+    const answer = await answerOnce<Request, Context>({
       keys: service.idempotency,
       settings,
       incoming: {
@@ -70,21 +52,7 @@ export function idempotent<Request extends FastifyRequestShape, Context>(
         return data instanceof ArrayBuffer ? new Uint8Array(data) : data;
       },
     });
-    reply.code(status);
-    const values = Map.groupBy(headers, ([name]) => name);
-    for (const [name, pairs] of values) {
-      const list = pairs.map(([, value]) => value);
-      reply.header(name, list.length > 1 ? list : list[0]);
-    }
-    reply.send(body.byteLength === 0 ? undefined : payloadOf(body));
+    sendAnswer(reply, answer);
     return reply as unknown as void;
   };
 }
-
-/** The bytes as they are. As text where they are text, which Node sends in one piece with the headers. */
-function payloadOf(body: Uint8Array): string | Buffer {
-  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
-  return isUtf8(bytes) && bytes.byteLength <= textBytesMax ? bytes.toString() : bytes;
-}
-
-const textBytesMax = 65_536;

@@ -1,2 +1,3 @@
 export { idempotent } from "./idempotent.ts";
-export type { FastifyInput, FastifyReplyShape, FastifyRequestShape } from "./idempotent.ts";
+export type { FastifyInput } from "./idempotent.ts";
+export type { FastifyReplyShape, FastifyRequestShape } from "./fastify-exchange.ts";
