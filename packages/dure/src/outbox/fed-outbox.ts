@@ -178,23 +178,37 @@ export class FedOutbox {
     const behind = requests.filter(
       (request) => lowOf(request) < (this.#tableTo.get(request.shard) ?? 0),
     );
+    // Before the table is read: of what has come by now, everything before it in its key is visible there. What comes
+    // during the read may follow an event that the table does not show yet.
+    const brought = requests.map(({ shard }) => (this.#entries.get(shard) ?? []).slice());
     const rows = behind.length === 0 ? [] : await this.#parts.store.read(behind, limit);
     const byShard = Map.groupBy(rows, ({ shard }) => shard);
-    return requests.flatMap((request) =>
-      this.#readShard(request, byShard.get(request.shard) ?? [], limit),
+    return requests.flatMap((request, index) =>
+      this.#readShard(request, {
+        rows: byShard.get(request.shard) ?? [],
+        brought: brought[index] ?? [],
+        limit,
+      }),
     );
   }
 
   #readShard(
     request: ReadRequest,
-    rows: readonly StoredMessage[],
-    limit: number,
+    {
+      rows,
+      brought,
+      limit,
+    }: {
+      readonly rows: readonly StoredMessage[];
+      readonly brought: readonly FedEntry[];
+      readonly limit: number;
+    },
   ): readonly StoredMessage[] {
     // Where the rows were cut, more of them follow: what the feed has beyond must wait for those.
     const cut = rows.length >= limit ? rows.at(-1)?.position : undefined;
     const found = new Map<number, StoredMessage>(rows.map((row) => [row.position, row]));
     const incarnation = this.#positions?.incarnation;
-    for (const { stored } of this.#entries.get(request.shard) ?? []) {
+    for (const { stored } of brought) {
       const { position } = stored;
       if (found.has(position) || !isWanted(request, position)) continue;
       if (this.#isReadFromTable(request.shard, position)) continue;

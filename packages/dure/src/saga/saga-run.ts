@@ -189,7 +189,7 @@ export class SagaRun {
       state: this.state,
       events: this.#events,
       signals: this.#signals,
-      executing: [...this.executing],
+      executing: new Set(this.executing),
     };
     try {
       this.state = copyState(this.state);
@@ -208,8 +208,11 @@ export class SagaRun {
       this.#events = [...before.events, ...this.#events];
       this.#signals = [...before.signals, ...this.#signals];
       this.#afterwards = [];
-      this.executing.clear();
-      for (const mark of before.executing) this.executing.add(mark);
+      // What ended meanwhile is over all the same; only what this entry would have begun is not under way.
+      for (const mark of this.executing) {
+        if (!before.executing.has(mark)) this.executing.delete(mark);
+      }
+      this.executing.add(markOf(step, isUndo));
       throw error;
     } finally {
       this.#writing = undefined;
