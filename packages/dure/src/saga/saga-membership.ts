@@ -72,6 +72,10 @@ export class SagaMembership implements RunHost {
   #databaseNowAt = 0;
   /** Starts that are not known to be durable, and how they fail. */
   readonly #starting: TurnoverMap<Starting> = new TurnoverMap();
+  /** Places that are promised to a claim on its way. */
+  #claiming = 0;
+  /** A start was turned away for their sake: it is looked for at once. */
+  #isCrowded = false;
   /** Until then it is looked whether anything belongs to this process that it does not know of. */
   #inDoubtUntil = 0;
   isStopping = false;
@@ -142,7 +146,9 @@ export class SagaMembership implements RunHost {
 
   /** Whether one more saga may be driven here. */
   get hasRoom(): boolean {
-    return !this.isStopping && this.runs.size < this.#parts.settings.concurrency;
+    const isFull = this.runs.size + this.#claiming >= this.#parts.settings.concurrency;
+    if (isFull && this.#claiming > 0) this.#isCrowded = true;
+    return !this.isStopping && !isFull;
   }
 
   /**
@@ -228,16 +234,25 @@ export class SagaMembership implements RunHost {
       version,
       places: share,
     }));
-    let claimed: readonly string[];
+    this.#claiming = room;
+    this.#isCrowded = false;
     try {
-      claimed = await store.claim(this.process, places);
+      const claimed = await this.#claim(places);
+      await this.#adopt(claimed);
+      return claimed.length >= share || this.#isCrowded;
+    } finally {
+      this.#claiming = 0;
+    }
+  }
+
+  async #claim(places: Parameters<SagaStore["claim"]>[1]): Promise<readonly string[]> {
+    try {
+      return await this.#parts.store.claim(this.process, places);
     } catch (error) {
       // What was claimed without our hearing of it is ours, and nobody else would look after it.
       if (!isDureError(error, "FENCED")) this.#doubt();
       throw error;
     }
-    await this.#adopt(claimed);
-    return claimed.length >= share;
   }
 
   #signal(signal: SagaSignal): void {

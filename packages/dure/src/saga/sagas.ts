@@ -181,6 +181,8 @@ async function begin(
     try {
       if (!membership.hasRoom) {
         const existing = await parts.transaction((own) => store.start(own, start));
+        // Its row is there now: where there is room meanwhile it need not wait for the next look.
+        if (membership.hasRoom) engine.wake();
         if (existing !== undefined) assertSame(start, existing, input);
         return existing === undefined;
       }
