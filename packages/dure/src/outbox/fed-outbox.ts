@@ -180,7 +180,10 @@ export class FedOutbox {
     );
     // Before the table is read: of what has come by now, everything before it in its key is visible there. What comes
     // during the read may follow an event that the table does not show yet.
-    const brought = requests.map(({ shard }) => (this.#entries.get(shard) ?? []).slice());
+    const brought = requests.map(({ shard }) => {
+      const entries = this.#entries.get(shard) ?? [];
+      return behind.length === 0 ? entries : [...entries];
+    });
     const rows = behind.length === 0 ? [] : await this.#parts.store.read(behind, limit);
     const byShard = Map.groupBy(rows, ({ shard }) => shard);
     return requests.flatMap((request, index) =>
