@@ -11,6 +11,7 @@ import { textOrNull } from "./message-row.ts";
 import type { PostgresPool } from "./pool.ts";
 import { sagaAdminSql } from "./saga-admin-sql.ts";
 import type { SagaAdminSql } from "./saga-admin-sql.ts";
+import { storedSaga } from "./saga-store.ts";
 
 type Row = Readonly<Record<string, unknown>>;
 
@@ -71,23 +72,10 @@ async function load(
 }
 
 function recorded(row: Row, entries: readonly Row[]): RecordedSaga {
-  const text = (name: string): string | undefined => textOrNull(row[name]) ?? undefined;
-  const number = (name: string): number | undefined =>
-    row[name] === null ? undefined : Number(row[name]);
+  const journal = entries.map((entry) => entry["events"] as readonly unknown[]);
   return {
-    sagaId: String(row["saga_id"]),
-    definition: String(row["definition"]),
-    version: Number(row["version"]),
-    status: row["status"] as SagaStatus,
-    businessKey: text("business_key"),
-    input: row["input"],
-    traceparent: text("traceparent"),
-    startedAt: String(row["started_at"]),
-    endedAt: text("ended_at"),
-    deadlineAt: number("deadline_at"),
-    wakeAt: text("wake_at"),
-    process: number("process"),
-    journal: entries.map((entry) => entry["events"] as readonly unknown[]),
+    ...storedSaga(row, journal),
+    wakeAt: textOrNull(row["wake_at"]) ?? undefined,
     entries: entries.map((entry) => ({
       recordedAt: String(entry["recorded_at"]),
       process: Number(entry["process"]),

@@ -217,7 +217,8 @@ function signalOf(row: Readonly<Record<string, unknown>>): SagaSignal {
   return { id: Number(row["signal_id"]), sagaId: String(row["saga_id"]), body: row["body"] };
 }
 
-function storedSaga(
+/** A saga from a row that says what {@link StoredSaga} holds, and its journal. */
+export function storedSaga(
   row: Readonly<Record<string, unknown>>,
   journal: readonly (readonly unknown[])[],
 ): StoredSaga {
