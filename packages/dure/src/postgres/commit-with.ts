@@ -1,4 +1,6 @@
 import type { Statement } from "../core/transaction.ts";
+import { corked, sendStatement, wireOf } from "./pg-wire.ts";
+import type { WireConnection } from "./pg-wire.ts";
 import type { PostgresClient } from "./pool.ts";
 import { notInTransaction } from "./sqlstate.ts";
 
@@ -70,13 +72,11 @@ function sendTogether(
   client: PostgresClient,
   together: Together,
 ): Promise<CommitAnswer> | undefined {
-  // Whatever the client is beyond its shape is looked at before it is used.
-  const driver = client as unknown as Partial<PgClient>;
-  const canWrite = typeof driver.connection?.parse === "function" && driver.pipeline !== true;
-  if (!canWrite) return undefined;
+  const driver = wireOf(client);
+  if (driver === undefined) return undefined;
   return new Promise((answer) => {
     const status = (): unknown => driver.getTransactionStatus?.();
-    driver.query?.(new CommittingQuery({ ...together, status, answer }));
+    driver.query(new CommittingQuery({ ...together, status, answer }));
   });
 }
 
@@ -93,25 +93,6 @@ async function oneByOne(
   } catch (error) {
     return { kind: "failed", error, mayHaveCommitted: isCommitting };
   }
-}
-
-/** The part of a `pg` client beyond queries: what `pg-cursor` and `pg-query-stream` use too. */
-interface PgClient {
-  /** Then the driver itself sends ahead, and takes no queries of other classes. */
-  readonly pipeline: boolean;
-  readonly connection: PgConnection;
-  /** As the server said with its last answer: I (idle), T (in a transaction), E (in a failed one). */
-  getTransactionStatus(): string | null;
-  query(query: CommittingQuery): void;
-}
-
-/** The extended query protocol, message by message. */
-interface PgConnection {
-  readonly stream: { cork(): void; uncork(): void };
-  parse(message: { readonly text: string }): void;
-  bind(message: { readonly statement?: string; readonly values: readonly (string | null)[] }): void;
-  execute(message: object): void;
-  sync(): void;
 }
 
 /**
@@ -154,7 +135,7 @@ class CommittingQuery {
   }
 
   /** Called when everything before it has been answered. */
-  submit(connection: PgConnection): Error | undefined {
+  submit(connection: WireConnection): Error | undefined {
     const status = this.#status();
     if (this.#isInTransaction) {
       if (status === "I") return notInTransaction();
@@ -164,21 +145,12 @@ class CommittingQuery {
     }
     const commit = this.#isInTransaction ? [{ text: "commit", params: [] }] : [];
     this.#isSent = true;
-    connection.stream.cork();
-    try {
-      for (const { text, params } of [...this.#statements, ...commit]) {
-        const statement = this.#names.get(text);
-        if (statement === undefined) connection.parse({ text });
-        connection.bind({
-          ...(statement !== undefined && { statement }),
-          values: params.map(wireText),
-        });
-        connection.execute({});
+    corked(connection, () => {
+      for (const statement of [...this.#statements, ...commit]) {
+        sendStatement(connection, statement, { name: this.#names.get(statement.text) });
       }
       connection.sync();
-    } finally {
-      connection.stream.uncork();
-    }
+    });
     return undefined;
   }
 
@@ -204,8 +176,4 @@ class CommittingQuery {
   handleReadyForQuery(): void {
     this.callback(null);
   }
-}
-
-function wireText(value: string | number | boolean | null): string | null {
-  return value === null ? null : String(value);
 }

@@ -1,3 +1,5 @@
+import { corked, sendStatement, wireOf } from "./pg-wire.ts";
+import type { WireClient, WireConnection } from "./pg-wire.ts";
 import type { PostgresClient, PostgresResult } from "./pool.ts";
 
 /**
@@ -52,10 +54,9 @@ export function isQueueing(client: PostgresClient): boolean {
 }
 
 function queryClassOf(client: PostgresClient): PgQueryClass | undefined {
-  // Whatever the client is beyond its shape is looked at before it is used; what wraps it shares its prototype.
-  const driver = client as unknown as Partial<PgClient>;
-  if (typeof driver.connection?.parse !== "function" || driver.pipeline === true) return undefined;
-  if (typeof driver.getTypeParser !== "function") return undefined;
+  const driver = wireOf(client) as Partial<PgClient> | undefined;
+  if (typeof driver?.getTypeParser !== "function") return undefined;
+  // What wraps a client shares its prototype.
   const prototype = Object.getPrototypeOf(client) as {
     readonly constructor?: { readonly Query?: PgQueryClass };
   } | null;
@@ -65,25 +66,15 @@ function queryClassOf(client: PostgresClient): PgQueryClass | undefined {
 
 type Callback = (error: unknown, result?: unknown) => void;
 
-/** The part of a `pg` client beyond queries that the library's own query objects need. */
-interface PgClient {
-  readonly pipeline: boolean;
+/** A client of `pg` as its own queries know it. */
+interface PgClient extends WireClient {
   readonly binary: boolean;
-  readonly connection: PgConnection;
   getTypeParser(oid: number, format?: string): unknown;
-  query(query: OpeningQuery): void;
-}
-
-interface PgConnection {
-  readonly stream: { cork(): void; uncork(): void };
-  parse(message: { readonly text: string }): void;
-  bind(message: { readonly values: readonly (string | null)[] }): void;
-  execute(message: object): void;
 }
 
 /** A query of `pg` as its client drives it. */
 interface PgQuery {
-  submit(connection: PgConnection): Error | null | undefined;
+  submit(connection: WireConnection): Error | null | undefined;
   handleRowDescription(message: unknown): void;
   handleDataRow(message: unknown): void;
   handlePortalSuspended(connection: unknown): void;
@@ -136,18 +127,11 @@ class OpeningQuery implements PgQuery {
     this.text = (this.#inner as unknown as { readonly text: string }).text;
   }
 
-  submit(connection: PgConnection): Error | null | undefined {
-    connection.stream.cork();
-    try {
-      for (const text of this.#opening) {
-        connection.parse({ text });
-        connection.bind({ values: [] });
-        connection.execute({});
-      }
+  submit(connection: WireConnection): Error | null | undefined {
+    return corked(connection, () => {
+      for (const text of this.#opening) sendStatement(connection, { text, params: [] });
       return this.#inner.submit(connection);
-    } finally {
-      connection.stream.uncork();
-    }
+    });
   }
 
   /** Whether the statements in front are not all done: what they answer is for nobody. */

@@ -1,4 +1,6 @@
 import type { Opening, Statement } from "../core/transaction.ts";
+import { corked, sendStatement, wireOf } from "./pg-wire.ts";
+import type { WireClient, WireConnection } from "./pg-wire.ts";
 import type { PostgresClient } from "./pool.ts";
 import { isUnprepared, preparedName } from "./prepared.ts";
 
@@ -45,7 +47,7 @@ export function preparedOpenings(): PreparedOpenings {
     new Map(texts.map((text) => [text, nameOf(text)]));
 
   const send = async (
-    client: PostgresClient & PgClient,
+    client: WireClient,
     begin: readonly string[],
     opening: Opening,
   ): Promise<Opened> => {
@@ -63,44 +65,22 @@ export function preparedOpenings(): PreparedOpenings {
 
   return {
     open(client, begin, opening) {
-      if (!canWrite(client)) return undefined;
-      return send(client, begin, opening).catch(async (error: unknown) => {
-        if (!isPrepared || !isUnprepared(error)) throw error;
-        isPrepared = false;
-        for (const text of [...opening.prepared, commit, ...begin]) {
-          delete client.connection.parsedStatements?.[nameOf(text)];
-        }
-        // BEGIN may have been run before the name was missed.
-        await client.query("rollback");
-        return send(client, begin, opening);
-      });
+      const driver = wireOf(client);
+      return (
+        driver &&
+        send(driver, begin, opening).catch(async (error: unknown) => {
+          if (!isPrepared || !isUnprepared(error)) throw error;
+          isPrepared = false;
+          for (const text of [...opening.prepared, commit, ...begin]) {
+            delete driver.connection.parsedStatements?.[nameOf(text)];
+          }
+          // BEGIN may have been run before the name was missed.
+          await client.query("rollback");
+          return send(driver, begin, opening);
+        })
+      );
     },
   };
-}
-
-/** Whether the driver is `pg`, and sends its queries in their order. Whatever it is beyond its shape is looked at. */
-function canWrite(client: PostgresClient): client is PostgresClient & PgClient {
-  const driver = client as unknown as Partial<PgClient>;
-  return typeof driver.connection?.parse === "function" && driver.pipeline !== true;
-}
-
-/** The part of a `pg` client beyond queries that is used. */
-interface PgClient {
-  readonly pipeline: boolean;
-  readonly connection: PgConnection;
-  query(query: OpeningPipeline): void;
-}
-
-/** The extended query protocol, message by message. */
-interface PgConnection {
-  readonly stream: { cork(): void; uncork(): void };
-  /** Text by name, of what the driver takes for prepared on this connection. */
-  readonly parsedStatements?: Record<string, string>;
-  parse(message: { readonly text: string; readonly name?: string }): void;
-  bind(message: { readonly statement?: string; readonly values: readonly (string | null)[] }): void;
-  describe(message: { readonly type: "P"; readonly name: string }): void;
-  execute(message: object): void;
-  sync(): void;
 }
 
 interface Sending {
@@ -137,19 +117,18 @@ class OpeningPipeline {
     return [...begin, ...opening.statements.map(({ text }) => text)].join("; ");
   }
 
-  submit(connection: PgConnection): null {
+  submit(connection: WireConnection): null {
     const { begin, opening, fresh, names } = this.#sending;
-    connection.stream.cork();
-    try {
+    corked(connection, () => {
       for (const [text, name] of fresh) connection.parse({ text, name });
       const first = begin.map((text): Statement => ({ text, params: [] }));
       for (const statement of [...first, ...opening.statements]) {
-        send(connection, statement, names.get(statement.text));
+        const name = names.get(statement.text);
+        // BEGIN and its like have no rows to describe, and nobody reads those of what has no parameters.
+        sendStatement(connection, statement, { name, isRead: statement.params.length > 0 });
       }
       connection.sync();
-    } finally {
-      connection.stream.uncork();
-    }
+    });
     return null;
   }
 
@@ -172,19 +151,4 @@ class OpeningPipeline {
   handleReadyForQuery(): void {
     this.callback(null);
   }
-}
-
-function send(
-  connection: PgConnection,
-  { text, params }: Statement,
-  name: string | undefined,
-): void {
-  if (name === undefined) connection.parse({ text });
-  connection.bind({
-    ...(name !== undefined && { statement: name }),
-    values: params.map((value) => (value === null ? null : String(value))),
-  });
-  // BEGIN and its like have no rows to describe, and nobody reads those of what has no parameters.
-  if (params.length > 0) connection.describe({ type: "P", name: "" });
-  connection.execute({});
 }
